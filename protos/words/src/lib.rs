@@ -1,2 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! crisp.
+//! Words that the daemon, the shim and the I/O helper share: ids, the names of files in a
+//! bundle, the way stdio is addressed, and the records a shim leaves behind.
+//!
+//! Nothing here touches the host; the crate is a leaf.
+
+mod exit;
+mod id;
+mod stdio;
+
+/// Names of the files in a bundle directory (`RUNROOT/bundles/ID/`).
+pub mod bundle;
+
+pub use exit::ExitRecord;
+pub use id::{ContainerId, ExecId, InvalidId, SandboxId};
+pub use stdio::{InvalidStdio, Stdio};
