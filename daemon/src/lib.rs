@@ -1,2 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! crisp.
+//! crisp: a Kubernetes container runtime with one shim process per pod.
+
+pub mod containers;
+pub mod pods;

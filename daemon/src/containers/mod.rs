@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers: what they are, how they are made, how they end.
+
+pub mod spec;
