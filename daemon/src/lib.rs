@@ -3,4 +3,5 @@
 
 pub mod containers;
 pub mod pods;
+pub mod shims;
 pub mod store;
