@@ -2,4 +2,8 @@
 //! Containers: what they are, how they are made, how they end.
 
 pub mod record;
+pub mod capabilities;
+pub mod host;
+pub mod signals;
 pub mod spec;
+pub mod users;
