@@ -5,3 +5,6 @@ pub mod containers;
 pub mod pods;
 pub mod shims;
 pub mod store;
+//! crisp.
+
+pub mod shims;
