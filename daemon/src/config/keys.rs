@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Every key of the configuration: name, type, default, comment.
+
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use super::{
+    entry::{Setting, choice, entries, read_setting},
+    error::Problem,
+    section::{Entry, Printer, Section, section},
+    tree::{Node, join},
+};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn at_least_one(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
+    }
+}
+
+/// The most a CRI client receives in one message, bytes.
+const MESSAGE_SIZE: NonZeroU32 = at_least_one(16 << 20);
+
+section! {
+    /// The whole configuration.
+    pub struct Config {
+        /// State that survives a reboot: images, layers, writable layers.
+        pub root: PathBuf = "/var/lib/crisp".into(),
+        /// State of this boot: records of pods and containers, sockets, mounts. On a tmpfs.
+        pub runroot: PathBuf = "/run/crisp".into(),
+        /// The CRI endpoint.
+        pub api: Api = Api::default(),
+        /// How pods and containers are run.
+        pub runtime: Runtime = Runtime::default(),
+        /// Images and registries.
+        pub image: Image = Image::default(),
+        /// Pod networks (CNI).
+        pub network: Network = Network::default(),
+        /// Resource usage.
+        pub stats: Stats = Stats::default(),
+        /// How long a step may take before it is given up and undone, in seconds.
+        pub deadlines: Deadlines = Deadlines::default(),
+    }
+}
+
+section! {
+    /// The CRI endpoint.
+    pub struct Api {
+        /// Path of the CRI socket. Empty for crisp.sock in `runroot`.
+        pub listen: Option<PathBuf> = None,
+        /// Largest request accepted, bytes.
+        pub grpc_max_recv_msg_size: NonZeroU32 = MESSAGE_SIZE,
+        /// Largest answer sent, bytes. The kubelet and crictl receive no more than 16 MiB.
+        pub grpc_max_send_msg_size: NonZeroU32 = MESSAGE_SIZE,
+    }
+}
+
+section! {
+    /// How pods and containers are run.
+    pub struct Runtime {
+        /// Handler of pods that name none. Empty for the first of crun, runc and youki.
+        pub default_runtime: String = String::new(),
+        /// Who makes cgroups: "cgroupfs", "systemd", or "auto" for systemd where it runs.
+        /// Must be the kubelet's cgroupDriver.
+        pub cgroup_manager: CgroupManager = CgroupManager::Auto,
+        /// crisp's own shim. Empty for containerd-shim-crisp-v1 beside the daemon, else on PATH.
+        pub shim_path: Option<PathBuf> = None,
+        /// cgroup of the shims: "pod" for the pod's own, an absolute cgroup path, or empty to
+        /// leave them in the daemon's.
+        pub shim_cgroup: String = String::new(),
+        /// Namespace given to shims; also that of their events and sockets.
+        pub shim_namespace: String = "crisp".into(),
+        /// Seccomp profile that RuntimeDefault means. Empty for the built-in one.
+        pub seccomp_profile: Option<PathBuf> = None,
+        /// Most processes of one container; 0 for no limit.
+        pub pids_limit: u32 = 0,
+        /// What is logged: "error", "warn", "info", "debug" or "trace".
+        pub log_level: LogLevel = LogLevel::Info,
+        /// Finer filter, such as "info,crisp::pods=debug". Empty for `log_level` alone.
+        pub log_filter: String = String::new(),
+        /// How it is logged: "text", or "json" for one object a line.
+        pub log_format: LogFormat = LogFormat::Text,
+        /// A handler: what a RuntimeClass names. Without any, those of crun, runc and youki that
+        /// are found each get one under their own name.
+        pub runtimes: BTreeMap<String, RuntimeHandler> = BTreeMap::new(),
+    }
+}
+
+section! {
+    /// A handler: what a RuntimeClass names.
+    pub struct RuntimeHandler {
+        /// The program: an absolute path, or a name to look for on PATH. Empty for the handler's
+        /// own name; types "vm" and "shim" need it.
+        pub runtime_path: Program = Program::default(),
+        /// What the program is: "oci" for an OCI runtime, "shim" for a containerd shim, "vm" for
+        /// a containerd shim whose pods are virtual machines.
+        pub runtime_type: RuntimeType = RuntimeType::Oci,
+        /// State directory of an OCI runtime. Empty for runtime/NAME in `runroot`.
+        pub runtime_root: Option<PathBuf> = None,
+        /// Configuration file handed to a shim.
+        pub runtime_config_path: Option<PathBuf> = None,
+        /// Annotations that pods may pass on to the runtime; a trailing * matches any end.
+        pub allowed_annotations: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Images and registries.
+    pub struct Image {
+        /// Registries, mirrors and prefixes (containers-registries.conf, version 2). Empty for
+        /// the file named by CONTAINERS_REGISTRIES_CONF, else /etc/containers/registries.conf.
+        pub registries_conf: Option<PathBuf> = None,
+        /// Credentials for pulls that bring none, in the format of Docker's config.json.
+        pub global_auth_file: Option<PathBuf> = None,
+        /// Images that the kubelet shall not collect: exact names, or with a * at the end or
+        /// at both ends.
+        pub pinned_images: Vec<String> = Vec::new(),
+        /// Layers fetched at once for one image.
+        pub max_parallel_downloads: NonZeroU32 = at_least_one(6),
+        /// A pull that receives nothing for so many seconds fails; 0 to wait for ever.
+        pub pull_progress_timeout: Option<Duration> = Some(secs(60)),
+    }
+}
+
+section! {
+    /// Pod networks (CNI).
+    pub struct Network {
+        /// Directory of network configurations.
+        pub network_dir: PathBuf = "/etc/cni/net.d".into(),
+        /// Directories of plugins, in the order they are searched.
+        pub plugin_dirs: Vec<PathBuf> = vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+        /// Name of the network that pods join. Empty for the first in `network_dir`.
+        pub cni_default_network: String = String::new(),
+    }
+}
+
+section! {
+    /// Resource usage.
+    pub struct Stats {
+        /// Seconds between two readings; 0 to read when asked.
+        pub collection_period: Option<Duration> = None,
+        /// Groups of pod metrics served: "cpu", "disk", "diskIO", "hugetlb", "memory", "network",
+        /// "oom", "pressure", "process", "spec", or "all".
+        pub included_pod_metrics: Vec<PodMetricGroup> = vec![PodMetricGroup::All],
+    }
+}
+
+section! {
+    /// How long a step may take before it is given up and undone, in seconds.
+    pub struct Deadlines {
+        /// One chain of CNI plugins, adding, checking or deleting.
+        pub cni: Duration = secs(60),
+        /// From spawning a shim until it answers.
+        pub shim_start: Duration = secs(30),
+        /// A call to a shim that only asks or signals.
+        pub shim_call: Duration = secs(10),
+        /// The OCI runtime making a container.
+        pub runtime_create: Duration = secs(120),
+        /// The OCI runtime starting a container.
+        pub runtime_start: Duration = secs(60),
+        /// Any other call of the OCI runtime.
+        pub runtime_call: Duration = secs(20),
+        /// Mounting or unmounting a root filesystem.
+        pub mount: Duration = secs(30),
+        /// From SIGKILL until the process is gone.
+        pub kill: Duration = secs(30),
+        /// Reading what is left of an exec's output after the command ended.
+        pub exec_drain: Duration = secs(5),
+        /// Connecting to a registry, and each of its answers.
+        pub registry: Duration = secs(30),
+        /// Finding all pods again after a restart of the daemon.
+        pub restart: Duration = secs(30),
+    }
+}
+
+choice! {
+    /// Who makes cgroups.
+    pub enum CgroupManager {
+        /// systemd where it runs, else cgroupfs.
+        Auto = "auto",
+        /// The daemon, through the filesystem.
+        Cgroupfs = "cgroupfs",
+        /// systemd, asked over D-Bus.
+        Systemd = "systemd",
+    }
+}
+
+choice! {
+    /// How much is logged.
+    pub enum LogLevel {
+        /// Failures.
+        Error = "error",
+        /// And what may become one.
+        Warn = "warn",
+        /// And each call.
+        Info = "info",
+        /// And each step.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// How log lines look.
+    pub enum LogFormat {
+        /// Words.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// What the program of a handler is.
+    pub enum RuntimeType {
+        /// An OCI runtime, driven by crisp's shim.
+        Oci = "oci",
+        /// A containerd shim whose pods are virtual machines.
+        Vm = "vm",
+        /// A containerd shim.
+        Shim = "shim",
+    }
+}
+
+choice! {
+    /// A group of pod metrics.
+    pub enum PodMetricGroup {
+        /// Every group.
+        All = "all",
+        /// Processor time.
+        Cpu = "cpu",
+        /// Space on disk.
+        Disk = "disk",
+        /// Reads and writes.
+        DiskIo = "diskIO",
+        /// Huge pages.
+        Hugetlb = "hugetlb",
+        /// Memory.
+        Memory = "memory",
+        /// Network interfaces.
+        Network = "network",
+        /// Kills for lack of memory.
+        Oom = "oom",
+        /// Pressure stall information.
+        Pressure = "pressure",
+        /// Counts of processes, threads, files.
+        Process = "process",
+        /// What was asked for.
+        Spec = "spec",
+    }
+}
+
+/// A program: an absolute path, a name to look for on PATH, or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Program(pub String);
+
+impl Setting for Program {
+    fn from_value(value: &super::tree::Value) -> Result<Self, String> {
+        let text = String::from_value(value)?;
+        if text.starts_with('/') || !text.contains('/') {
+            Ok(Self(text))
+        } else {
+            Err("must be an absolute path or a name without slashes".into())
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        self.0.to_toml()
+    }
+}
+
+entries!(CgroupManager, LogLevel, LogFormat, RuntimeType, Vec<PodMetricGroup>, Program);
+
+impl CgroupManager {
+    /// The driver to use on a host where systemd runs, or does not.
+    #[must_use]
+    pub fn on(self, systemd: SystemdPresence) -> Self {
+        match (self, systemd) {
+            (Self::Auto, SystemdPresence::Running) => Self::Systemd,
+            (Self::Auto, SystemdPresence::Absent) => Self::Cgroupfs,
+            (chosen, _) => chosen,
+        }
+    }
+}
+
+/// Whether systemd is the host's init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemdPresence {
+    /// It is.
+    Running,
+    /// It is not.
+    Absent,
+}
+
+impl Config {
+    /// Path of the CRI socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.api.listen.clone().unwrap_or_else(|| self.runroot.join("crisp.sock"))
+    }
+}
+
+/// Where a key that is unknown in its table is known: `[table] key`.
+pub(super) fn elsewhere(key: &str) -> Option<String> {
+    let tables: [(&str, &[&str]); 8] = [
+        ("", Config::KEYS),
+        ("api", Api::KEYS),
+        ("runtime", Runtime::KEYS),
+        ("runtime.runtimes.NAME", RuntimeHandler::KEYS),
+        ("image", Image::KEYS),
+        ("network", Network::KEYS),
+        ("stats", Stats::KEYS),
+        ("deadlines", Deadlines::KEYS),
+    ];
+    let (table, key) =
+        tables.iter().find_map(|(table, keys)| Some((table, keys.iter().find(|k| **k == key)?)))?;
+    Some(join(table, key))
+}
