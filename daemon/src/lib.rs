@@ -6,6 +6,3 @@ pub mod containers;
 pub mod pods;
 pub mod shims;
 pub mod store;
-//! crisp.
-
-pub mod shims;
