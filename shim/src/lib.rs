@@ -1,2 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! crisp.
+
+pub mod io;
+mod sys;

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The socket of an attachment: good for one connection.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::UnixListener, time::timeout};
+
+use super::{
+    Hub,
+    client::{Feed, Outbox, serve},
+};
+use crate::io::{AttachTo, IoError, stdin::Stdin};
+
+/// How long the socket waits for its connection.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// Makes the socket `path`, waits there for one connection and serves it. Returns once the
+/// socket listens.
+pub(in crate::io) fn offer(
+    path: &Path,
+    wants: AttachTo,
+    hub: Arc<Hub>,
+    stdin: Option<Arc<Stdin>>,
+    once: bool,
+) -> Result<(), IoError> {
+    let failed = |e| IoError::stream("attach socket", path, e);
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    let socket = Socket(path.to_owned());
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    tokio::spawn(async move {
+        let accepted = timeout(UNUSED, accept_own(&listener)).await;
+        drop((listener, socket));
+        let Ok(Ok(stream)) = accepted else { return };
+        let feed = stdin.map(|stdin| Feed { stdin, once });
+        serve(stream, Arc::new(Outbox::new(wants)), hub, feed).await;
+    });
+    Ok(())
+}
+
+/// The first connection of a process that runs as the shim's own user.
+async fn accept_own(listener: &UnixListener) -> io::Result<tokio::net::UnixStream> {
+    let own = rustix::process::geteuid().as_raw();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        if stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
+            return Ok(stream);
+        }
+    }
+}
+
+/// The socket's file; removed when dropped.
+struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = fs::remove_file(&self.0);
+    }
+}

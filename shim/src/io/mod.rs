@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The standard streams of containers: logs in the CRI format, attach, terminals.
+//!
+//! Everything runs on one thread and costs nothing while nobody writes: a stream is a named pipe
+//! and a task that sleeps on it; buffers live for one burst of output.
+//!
+//! ```text
+//! container ──▶ FIFO or pty ──▶ Output ──▶ Cutter ──▶ LogFile      (whole records, one write a batch)
+//!                                  └─────▶ Hub ─────▶ Client, …    (bounded; a slow one loses bytes)
+//! Client ──▶ Stdin ──▶ FIFO or pty ──▶ container
+//! ```
+
+mod attach;
+mod console;
+mod container;
+mod cut;
+mod error;
+mod fifo;
+mod log_file;
+mod output;
+mod relay;
+mod service;
+mod stdin;
+mod streams;
+mod timestamp;
+
+pub use container::ContainerIo;
+pub use error::IoError;
+pub use service::{PodIoService, Registry};
+pub use streams::{AttachTo, ChildStdio, ReaderGone, Streams};
