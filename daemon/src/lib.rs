@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod containers;
+pub mod cri;
 pub mod images;
 pub mod pods;
 pub mod shims;
