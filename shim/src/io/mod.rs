@@ -22,6 +22,8 @@ mod relay;
 mod service;
 mod stdin;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 
 pub use container::ContainerIo;
