@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # variables cross files
 #
-# Finds the compilers. To be sourced, with `root` set to the checkout.
+# Finds the compilers, installs packages. To be sourced, with `root` set to the checkout.
 #
 # Builds run as the owner of the checkout, whoever called: `sudo ./dev run` then leaves no file of
 # root's in the owner's target directory, and finds the toolchain in the owner's home.
