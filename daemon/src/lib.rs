@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! crisp: a Kubernetes container runtime with one shim process per pod.
 
+pub mod cgroups;
 pub mod config;
 pub mod containers;
 pub mod cri;
+pub mod files;
 pub mod images;
 pub mod pods;
 pub mod shims;
