@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! crisp: a Kubernetes container runtime with one shim process per pod.
 
+mod sys;
+
 pub mod cgroups;
 pub mod config;
 pub mod containers;
@@ -8,5 +10,6 @@ pub mod cri;
 pub mod files;
 pub mod images;
 pub mod pods;
+pub mod rootfs;
 pub mod shims;
 pub mod store;
