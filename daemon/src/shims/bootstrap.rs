@@ -74,7 +74,8 @@ impl Launcher {
     /// Runs the shim's `start` and answers with where its server listens. The answer is not yet
     /// saved: [`BootstrapResult::save`] does that.
     ///
-    /// A grouping shim answers with the address of the pod's server when that runs already.
+    /// A grouping shim answers with the address of the pod's server when that runs already. The
+    /// bundle's [`super::LogPipe`] must be open: the server of a third-party shim ends without it.
     ///
     /// # Errors
     /// [`ShimError::Spawn`], [`ShimError::Exit`], [`ShimError::Deadline`],

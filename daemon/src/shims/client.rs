@@ -104,6 +104,13 @@ impl ShimClient {
         self.0.calls.is_closed()
     }
 
+    /// How many calls a Go server refused for the order of their frames; they were sent again.
+    /// Anything but 0 means that ttrpc's queue was overtaken.
+    #[must_use]
+    pub fn reordered(&self) -> u64 {
+        self.0.calls.reordered()
+    }
+
     pub(super) fn name(&self) -> &str {
         self.0.calls.shim()
     }

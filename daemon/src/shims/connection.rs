@@ -4,7 +4,10 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -47,6 +50,8 @@ struct Inner {
     order: Mutex<()>,
     in_flight: Arc<Semaphore>,
     closed: watch::Receiver<bool>,
+    /// Calls that were refused for their order and sent again.
+    reordered: AtomicU64,
 }
 
 /// A method of a service, and the frame's payload.
@@ -85,6 +90,7 @@ impl Connection {
             order: Mutex::new(()),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             closed,
+            reordered: AtomicU64::new(0),
         })))
     }
 
@@ -142,6 +148,10 @@ impl Connection {
         *self.0.closed.borrow() || self.0.closed.has_changed().is_err()
     }
 
+    pub(super) fn reordered(&self) -> u64 {
+        self.0.reordered.load(Ordering::Relaxed)
+    }
+
     pub(super) fn shim(&self) -> &str {
         &self.0.shim
     }
@@ -172,7 +182,7 @@ impl Connection {
         for _ in 1..REORDER_TRIES {
             match self.exchange_once(frame.clone()).await {
                 Err(e) if is_reordered(&e) => {
-                    tracing::debug!(shim = self.0.shim, "frame reordered");
+                    self.0.reordered.fetch_add(1, Ordering::Relaxed);
                 }
                 answer => return answer,
             }

@@ -18,7 +18,7 @@ const LOG: &str = "log";
 const LINE: usize = 1024;
 
 /// Reads the log pipe of one bundle for as long as it lives. It must be there before the shim
-/// starts, and read all the time: some shims stop where nobody reads.
+/// starts, or Go's shims end and others wait; and it must be read all the time, or some stop.
 #[derive(Debug)]
 pub struct LogPipe(JoinHandle<()>);
 

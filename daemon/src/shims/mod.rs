@@ -21,6 +21,8 @@ mod pod_io;
 mod sandbox;
 mod spawn;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{BootstrapResult, TaskApi};
 pub use bootstrap::{Launch, Launcher, Verbosity};
