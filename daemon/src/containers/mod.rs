@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers: what they are, how they are made, how they end.
 
+pub mod apparmor;
 pub mod capabilities;
+pub mod cdi;
+pub mod devices;
 pub mod host;
+pub mod mounts;
+pub mod oci_spec;
 pub mod record;
+pub mod resources;
+pub mod seccomp;
 pub mod signals;
 pub mod spec;
 pub mod users;
