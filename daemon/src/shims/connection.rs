@@ -297,3 +297,73 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufReader, Read, Write},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use containerd_shim_protos::api::{ConnectRequest, ConnectResponse};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Answers every call, as Go's server does since ttrpc 1.2: an id that is not higher than
+    /// all before it is refused.
+    fn strict_server(listener: UnixListener) {
+        let (stream, _) = listener.accept().unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        let mut reader = BufReader::new(stream);
+        let (mut header, mut last) = ([0; 10], 0);
+        while reader.read_exact(&mut header).is_ok() {
+            let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
+            let (length, id) = (number(0), number(4));
+            let mut body = vec![0; usize::try_from(length).unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            let mut answer = ttrpc::Response::new();
+            if id <= last {
+                let text = "StreamID cannot be re-used and must increment";
+                answer.set_status(ttrpc::get_status(Code::INVALID_ARGUMENT, text));
+            }
+            last = last.max(id);
+            let body = answer.write_to_bytes().unwrap();
+            let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+            let frame = [&length[..], &id.to_be_bytes(), &[2, 0], &body].concat();
+            if writer.write_all(&frame).is_err() {
+                break;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn stream_ids_go_out_in_order_under_32000_parallel_calls() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(move || strict_server(listener));
+        let address = format!("unix://{}", path.display());
+        let connection = Connection::open(&address, "test", SOON).await.unwrap();
+        let request = ConnectRequest::new();
+        let callers: Vec<_> = (0..64)
+            .map(|_| {
+                let (connection, request) = (connection.clone(), request.clone());
+                tokio::spawn(async move {
+                    for _ in 0..500 {
+                        let call = Call { service: "s", method: "m", request: &request };
+                        connection.call::<_, ConnectResponse>(call, SOON).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!(connection.reordered(), 0, "calls went out of order");
+        drop(connection);
+        server.join().unwrap();
+    }
+}

@@ -251,7 +251,7 @@ async fn the_death_of_a_shim_is_seen_and_its_container_is_buried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_go_shim_refuses_none_of_32000_parallel_calls() {
+async fn a_go_shim_answers_32000_parallel_calls() {
     let Some(rig) = Rig::new("parallel").await else { return };
     let shim = rig.connect(Dialect::Legacy).await;
     let task = TaskRef::container(&rig.id);
@@ -269,7 +269,6 @@ async fn a_go_shim_refuses_none_of_32000_parallel_calls() {
     for caller in callers {
         caller.await.unwrap();
     }
-    assert_eq!(shim.reordered(), 0, "calls were sent out of order");
     shim.shutdown(task, SOON).await.unwrap();
 }
 
