@@ -125,9 +125,15 @@ impl Node {
         )
     }
 
-    /// Removes the pods, ends the daemon, removes the bridge.
+    /// Removes the pods, with a daemon started for it if need be, ends it, removes the bridge.
     pub async fn clean_up(&mut self) -> Result<()> {
-        let removed = if self.daemon.is_some() { self.remove_pods().await } else { Ok(()) };
+        let removed = match &self.daemon {
+            Some(_) => self.remove_pods().await,
+            None => match self.start().await {
+                Ok(_) => self.remove_pods().await,
+                Err(error) => Err(error),
+            },
+        };
         if self.daemon.is_some() {
             self.kill().await?;
         }
