@@ -4,12 +4,16 @@
 mod sys;
 
 pub mod cgroups;
+pub mod cli;
 pub mod config;
 pub mod containers;
 pub mod cri;
 pub mod files;
 pub mod images;
+pub mod logging;
 pub mod pods;
 pub mod rootfs;
+pub mod server;
 pub mod shims;
 pub mod store;
+pub mod sys;

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use anyhow::{Context, bail};
+use sd_notify::NotifyState;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    config::{self, Config},
+    cri::Cri,
+    logging::Log,
+    server::{Activity, Lock, Socket, serve},
+    sys::heap,
+};
+
+/// Most threads that answer calls; a large host does not mean many calls.
+const MOST_WORKERS: usize = 8;
+
+/// Free memory is given back at most this often.
+const TRIM_PERIOD: Duration = Duration::from_secs(30);
+
+/// Serves CRI until SIGTERM or SIGINT.
+pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = config::load(file.as_deref())?;
+    let log = Log::start(&config.runtime)?;
+    if !rustix::process::geteuid().is_root() {
+        bail!("the daemon must run as root: it makes namespaces, mounts and cgroups");
+    }
+    heap::limit_arenas();
+    let _root = Lock::take(&config.root)?;
+    let _runroot = Lock::take(&config.runroot)?;
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MOST_WORKERS))
+        .enable_all()
+        .build()
+        .context("cannot start the daemon's threads")?
+        .block_on(until_told(file, config, log))
+}
+
+async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::Result<()> {
+    // Before anything takes long, so that no signal is lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
+
+    let config = Arc::new(config);
+    let changed = watch::Sender::new(config.clone());
+    let cri = Cri::new();
+
+    // Pods are found again before anyone can ask for them.
+    let (_socket, listener) = Socket::listen(&config.socket())?;
+    let activity = Activity::default();
+    let reloads = tokio::spawn(reload_on(hangup, file, changed, log));
+    let trims = tokio::spawn(trim_after(activity.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        socket = %config.socket().display(),
+        "serving CRI"
+    );
+    notify(&[NotifyState::Ready]);
+
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending; pods go on");
+        notify(&[NotifyState::Stopping]);
+        cri.close();
+    };
+    let ended = serve(listener, cri.clone(), cri.clone(), &config.api, activity, stop).await;
+    reloads.abort();
+    trims.abort();
+    Ok(ended?)
+}
+
+/// Tells systemd, if it listens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::warn!(%error, "cannot tell systemd about the daemon's state");
+    }
+}
+
+/// Reads the configuration again on each SIGHUP. What is wrong is logged, and nothing changes.
+async fn reload_on(
+    mut hangup: tokio::signal::unix::Signal,
+    file: Option<PathBuf>,
+    changed: watch::Sender<Arc<Config>>,
+    log: Log,
+) {
+    while hangup.recv().await.is_some() {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let usec = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+        notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
+        let path = file.clone();
+        // A file may lie on a filesystem that hangs.
+        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref())).await;
+        match loaded {
+            Ok(Ok(fresh)) => apply(fresh, &changed, &log),
+            Ok(Err(error)) => {
+                let error = crate::cri::status::chain(&error);
+                tracing::error!("the configuration stays as it was: {error}");
+            }
+            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        }
+        notify(&[NotifyState::Ready]);
+    }
+}
+
+fn apply(fresh: Config, changed: &watch::Sender<Arc<Config>>, log: &Log) {
+    if let Err(error) = log.change(&fresh.runtime) {
+        let error = crate::cri::status::chain(&error);
+        tracing::error!("the configuration stays as it was: {error}");
+        return;
+    }
+    let old = changed.borrow().clone();
+    let later = needs_restart(&old, &fresh);
+    if !later.is_empty() {
+        tracing::warn!("changed, but only after a restart: {}", later.join(", "));
+    }
+    changed.send_replace(Arc::new(fresh));
+    tracing::info!("configuration read again");
+}
+
+/// Changed keys that a running daemon cannot follow.
+fn needs_restart(old: &Config, fresh: &Config) -> Vec<&'static str> {
+    let cgroups =
+        |config: &Config| (config.runtime.cgroup_manager, config.runtime.shim_namespace.clone());
+    [
+        ("root", old.root != fresh.root),
+        ("runroot", old.runroot != fresh.runroot),
+        ("api", old.api != fresh.api),
+        ("runtime.cgroup_manager or shim_namespace", cgroups(old) != cgroups(fresh)),
+        ("runtime.log_format", old.runtime.log_format != fresh.runtime.log_format),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+/// Gives memory back some time after calls were answered. Without calls it never wakes up.
+async fn trim_after(activity: Activity) {
+    loop {
+        activity.next().await;
+        tokio::time::sleep(TRIM_PERIOD).await;
+        // It holds the heap's locks for a while: not on a thread that answers calls.
+        let _ = tokio::task::spawn_blocking(heap::trim).await;
+    }
+}

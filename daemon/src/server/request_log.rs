@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One log line for each call: method, id of the thing, duration, outcome. Messages themselves
+//! are never logged: they may hold secrets.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument, Span};
+
+/// Notes the id of the thing that the current call is about, for its log line.
+pub fn seen(id: &str) {
+    Span::current().record("id", id);
+}
+
+/// Tells that calls are being answered, to those who work after bursts.
+#[derive(Debug, Clone, Default)]
+pub struct Activity(Arc<Notify>);
+
+impl Activity {
+    /// Waits for the end of a call.
+    pub async fn next(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Layer that logs calls.
+#[derive(Debug, Clone, Default)]
+pub struct RequestLog {
+    activity: Activity,
+}
+
+impl RequestLog {
+    /// A layer that also tells `activity`.
+    #[must_use]
+    pub fn new(activity: Activity) -> Self {
+        Self { activity }
+    }
+}
+
+impl<S> Layer<S> for RequestLog {
+    type Service = Logged<S>;
+
+    fn layer(&self, inner: S) -> Logged<S> {
+        Logged { inner, activity: self.activity.clone() }
+    }
+}
+
+/// A service whose calls are logged.
+#[derive(Debug, Clone)]
+pub struct Logged<S> {
+    inner: S,
+    activity: Activity,
+}
+
+impl<S, B, R> Service<http::Request<B>> for Logged<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        let method = path.rsplit('/').next().unwrap_or(path).to_owned();
+        let span = tracing::info_span!("rpc", method, id = tracing::field::Empty);
+        let mut call = Call {
+            kind: kind(&method),
+            started: Instant::now(),
+            open: true,
+            activity: self.activity.clone(),
+            span: span.clone(),
+        };
+        let answer = self.inner.call(request);
+        let logged = async move {
+            let answer = answer.await;
+            if let Ok(response) = &answer {
+                call.end(Status::from_header_map(response.headers()));
+            }
+            answer
+        };
+        Box::pin(logged.instrument(span))
+    }
+}
+
+/// Whether a method changes anything. Those that only look are called all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CallKind {
+    Looks,
+    Changes,
+}
+
+fn kind(method: &str) -> CallKind {
+    let looks = ["List", "Stream", "Get"].iter().any(|p| method.starts_with(p))
+        || ["Status", "Stats", "Info", "Version"].iter().any(|s| method.ends_with(s))
+        || method == "RuntimeConfig";
+    if looks { CallKind::Looks } else { CallKind::Changes }
+}
+
+/// A call that is being answered. Dropped while open, it was given up by the client.
+struct Call {
+    kind: CallKind,
+    started: Instant,
+    open: bool,
+    activity: Activity,
+    span: Span,
+}
+
+impl Call {
+    fn end(&mut self, failure: Option<Status>) {
+        self.open = false;
+        let ms = self.started.elapsed().as_millis();
+        match (failure.filter(|s| s.code() != Code::Ok), self.kind) {
+            (None, CallKind::Looks) => tracing::debug!(ms, "done"),
+            (None, CallKind::Changes) => tracing::info!(ms, "done"),
+            // Asking for what is not there is how clients find out.
+            (Some(s), CallKind::Looks)
+                if matches!(s.code(), Code::NotFound | Code::Unimplemented) =>
+            {
+                tracing::debug!(ms, code = ?s.code(), "{}", s.message());
+            }
+            (Some(s), _) => tracing::warn!(ms, code = ?s.code(), "{}", s.message()),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.open {
+            let ms = self.started.elapsed().as_millis();
+            self.span.in_scope(|| tracing::warn!(ms, "given up by the client"));
+        }
+        self.activity.0.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_that_only_look_are_told_from_those_that_change() {
+        for method in [
+            "Version",
+            "Status",
+            "ListContainers",
+            "StreamImages",
+            "ImageFsInfo",
+            "ImageStatus",
+            "ContainerStats",
+            "GetContainerEvents",
+            "RuntimeConfig",
+            "PodSandboxStatus",
+        ] {
+            assert_eq!(kind(method), CallKind::Looks, "{method}");
+        }
+        for method in ["RunPodSandbox", "PullImage", "ExecSync", "UpdateRuntimeConfig"] {
+            assert_eq!(kind(method), CallKind::Changes, "{method}");
+        }
+    }
+}
