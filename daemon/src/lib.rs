@@ -11,6 +11,7 @@ pub mod cri;
 pub mod files;
 pub mod images;
 pub mod logging;
+pub mod network;
 pub mod pods;
 pub mod rootfs;
 pub mod server;

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Pod networks: namespaces, and CNI plugins that connect them.
+
+pub mod netns;
