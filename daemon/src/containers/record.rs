@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crisp_words::{ContainerId, SandboxId};
 use serde::{Deserialize, Serialize};
 
-use super::spec::ContainerConfig;
+use super::{spec::ContainerConfig, users::ResolvedUser};
 use crate::{pods::record::Answer, pods::spec::Resources, store::Record};
 
 /// A container's record.
@@ -40,7 +40,7 @@ pub struct Made {
     /// Digested reference of the image, or its id when it has none.
     pub image_ref: String,
     /// User of the first process.
-    pub user: User,
+    pub user: ResolvedUser,
     /// Linux number of the signal that asks it to stop.
     pub stop_signal: i32,
     /// Absolute path of its log, or empty.
@@ -49,17 +49,6 @@ pub struct Made {
     pub cgroup: String,
     /// Image ids of image volumes by container path, for status.
     pub image_volumes: Vec<(PathBuf, String)>,
-}
-
-/// A resolved user.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// All groups, the primary one among them.
-    pub groups: Vec<u32>,
 }
 
 /// Where a container is in its life.

@@ -38,7 +38,7 @@ pub struct PodRecord {
 /// Where a sandbox is in its life.
 ///
 /// ```text
-///  Creating ──▶ Ready ──▶ Stopping ──▶ NotReady ──▶ Removing ──▶ (gone)
+///  Creating ──▶ Ready ──▶ Stopping ──▶ NotReady ──▶ (gone)
 ///      └───────────────────────────────▲   undo failed, shim died
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +54,6 @@ pub enum PodPhase {
         /// Steps that are still to be undone, with the reason of the last failure.
         pending: Vec<String>,
     },
-    /// Being removed.
-    Removing,
 }
 
 /// Whether a client has been told of something.

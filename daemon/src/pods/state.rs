@@ -296,7 +296,7 @@ impl PodState {
     pub fn state_name(&self) -> &'static str {
         match (&self.record.phase, self.goal) {
             (PodPhase::Creating, _) => "being created",
-            (PodPhase::Removing, _) | (_, PodGoal::Remove) => "being removed",
+            (_, PodGoal::Remove) => "being removed",
             (PodPhase::Stopping, _) | (_, PodGoal::Stop) => "being stopped",
             (PodPhase::Ready, _) => "ready",
             (PodPhase::NotReady { .. }, _) => "not ready",

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+//! CreateContainer: everything is checked and prepared here, so that StartContainer has nothing
+//! left to refuse.
+//!
+//! ```text
+//!  image ─▶ rootfs, image volumes ─▶ user ─▶ spec ─▶ bundle ─▶ task in the shim
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crisp_podio::ContainerOptions;
+use crisp_words::{ContainerId, Stdio, bundle};
+
+use super::{
+    devices, erase,
+    host::Support,
+    mounts::{MissingSource, resolve_source},
+    oci_spec::{
+        self, HandlerPolicy, ImageDefaults, NamespacePaths, PodFiles, PodNamespaces, ResolvedMount,
+        RuntimeAbilities, SeccompChoice, SpecError, SpecErrorKind, SpecInput,
+    },
+    record::{ContainerRecord, Made},
+    release, signals,
+    spec::{ContainerConfig, Mount, MountSource, Stdin, Terminal},
+    users::{self, ResolvedUser, UserRequest},
+    volumes::{self, Volume},
+};
+use crate::{
+    files,
+    images::Image,
+    pods::{
+        context::Context,
+        error::{FaultKind, PodError},
+        handler::Handler,
+        record::PodRecord,
+        shim::{PodShim, runtime_limit},
+        spec::{Pairs, PidSharing, Privilege, Sharing},
+        stages::{pod_files, sandbox},
+    },
+    rootfs::{IdMapping, IdRange},
+    shims::{CreateTask, Options, StdioAddresses, TaskRef},
+};
+
+/// Makes a container in its pod, or leaves nothing of it but its record.
+///
+/// # Errors
+/// [`PodError`]: what is wrong with the request, or what failed.
+pub async fn create(
+    context: &Context,
+    pod: &PodRecord,
+    shim: &PodShim,
+    record: &ContainerRecord,
+    target_pid: Option<u32>,
+) -> Result<Made, PodError> {
+    let made = make(context, pod, shim, record, target_pid).await;
+    if made.is_err() {
+        let undone = async {
+            release::release(context, Some(shim), record).await?;
+            erase::erase(context, &record.id).await
+        };
+        if let Err(error) = undone.await {
+            tracing::warn!(container = %record.id, %error, "failed creation is not undone");
+        }
+    }
+    made
+}
+
+async fn make(
+    context: &Context,
+    pod: &PodRecord,
+    shim: &PodShim,
+    record: &ContainerRecord,
+    target_pid: Option<u32>,
+) -> Result<Made, PodError> {
+    let (id, config) = (&record.id, &record.config);
+    let handler = context.handlers.choose(&pod.handler)?;
+    let image = context
+        .images
+        .resolve(&config.image.image)
+        .map_err(|e| PodError::step(format!("create container {id}"), FaultKind::NotFound, e))?;
+    let stop_signal = signals::effective_stop(config.stop_signal, &image.config.stop_signal)
+        .map_err(|e| invalid(id, e))?;
+    let bundle_dir = context.layout.bundle(id);
+    let rootfs = bundle_dir.join(bundle::ROOTFS);
+    files::make_dir(&rootfs, 0o711).map_err(|e| internal(id, "make bundle", e))?;
+    let prepared = context
+        .rootfs
+        .prepare(id, &image.id, id_mapping(context, pod))
+        .await
+        .map_err(|e| internal(id, "make writable layer", e))?;
+    context
+        .rootfs
+        .mount(prepared, rootfs.clone())
+        .await
+        .map_err(|e| internal(id, "mount rootfs", e))?;
+    let volumes = volumes::mount(context, id, config).await?;
+    let facts = gather(config, &image, &rootfs, context).await?;
+    let cgroup = context.cgroups.container(&pod.cgroup.path, id);
+    let prepared = Prepared { context, pod, handler, record, image: &image, rootfs: &rootfs };
+    let spec = prepared.spec(&facts, &volumes, &cgroup.for_runtime, target_pid)?;
+    write_spec(&bundle_dir, &spec).map_err(|e| internal(id, "write spec", e))?;
+    let log_path = log_path(pod, config);
+    let create = CreateTask {
+        task: TaskRef::container(id),
+        bundle: &bundle_dir,
+        stdio: stdio(config, &log_path),
+        rootfs: Vec::new(),
+        options: Some(Options::crisp_container(&options(context, handler, config))),
+    };
+    shim.client
+        .create(create, runtime_limit(&context.limits))
+        .await
+        .map_err(|e| PodError::shim(format!("create container {id}"), e))?;
+    Ok(Made {
+        image_id: image.id.to_string(),
+        image_ref: reference_in_use(&image, &config.image.image),
+        user: facts.user,
+        stop_signal,
+        log_path,
+        cgroup: cgroup.path,
+        image_volumes: volumes.into_iter().map(|v| (v.container_path, v.image_id)).collect(),
+    })
+}
+
+fn invalid(
+    id: &ContainerId,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> PodError {
+    PodError::step(format!("create container {id}"), FaultKind::Invalid, cause)
+}
+
+fn internal(
+    id: &ContainerId,
+    what: &str,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> PodError {
+    PodError::step(format!("{what} of container {id}"), FaultKind::Internal, cause)
+}
+
+/// How the owners of the root filesystem's files are shown in a pod with a user namespace.
+fn id_mapping(context: &Context, pod: &PodRecord) -> Option<IdMapping> {
+    let range = |ids: &crate::pods::spec::IdMapping| IdRange {
+        container: ids.container_id,
+        host: ids.host_id,
+        length: ids.length,
+    };
+    let user = pod.config.namespaces.user.as_ref()?;
+    Some(IdMapping {
+        userns: context.layout.namespaces(&pod.id).join("user"),
+        uids: vec![range(&user.uids)],
+        gids: vec![range(&user.gids)],
+    })
+}
+
+/// The digested reference of the image in use: that of the repository the request names, if it
+/// names one, else the first.
+fn reference_in_use(image: &Image, requested: &str) -> String {
+    let repository = requested.split('@').next().unwrap_or_default();
+    let repository = match repository.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => repository,
+    };
+    let named = image.repo_digests.iter().find(|digest| {
+        digest.split_once('@').is_some_and(|(name, _)| !name.is_empty() && name == repository)
+    });
+    let any = named.or(image.repo_digests.first());
+    any.cloned().unwrap_or_else(|| image.id.to_string())
+}
+
+/// What is read from the host and from the image for the spec.
+struct Facts {
+    user: ResolvedUser,
+    devices: Vec<devices::ResolvedDevice>,
+    host_devices: Vec<devices::ResolvedDevice>,
+    cdi: super::cdi::CdiEdits,
+    seccomp: SeccompChoice,
+    apparmor: Option<String>,
+    sources: Vec<PathBuf>,
+}
+
+async fn gather(
+    config: &ContainerConfig,
+    image: &Image,
+    rootfs: &Path,
+    context: &Context,
+) -> Result<Facts, PodError> {
+    let (config, rootfs) = (config.clone(), rootfs.to_owned());
+    let image_user = image.config.user.clone();
+    let apparmor = context.host.apparmor;
+    tokio::task::spawn_blocking(move || read_facts(&config, &image_user, &rootfs, apparmor))
+        .await
+        .map_err(|bug| PodError::step("read the host", FaultKind::Internal, bug))?
+}
+
+fn read_facts(
+    config: &ContainerConfig,
+    image_user: &str,
+    rootfs: &Path,
+    apparmor: Support,
+) -> Result<Facts, PodError> {
+    let step = || format!("create container {}", config.metadata.name);
+    let wrong =
+        |e: Box<dyn std::error::Error + Send + Sync>| PodError::step(step(), FaultKind::Invalid, e);
+    let security = &config.security;
+    let request = UserRequest {
+        run_as: &security.run_as,
+        image_user,
+        supplemental_groups: &security.supplemental_groups,
+        policy: security.groups_policy,
+    };
+    let privileged = security.privilege == Privilege::Privileged;
+    let host_devices = if privileged { devices::of_the_host() } else { Ok(Vec::new()) };
+    let sources = config.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Host(path) => {
+            Some(resolve_source(path, mount.propagation, MissingSource::default()))
+        }
+        MountSource::Image { .. } => None,
+    });
+    Ok(Facts {
+        user: users::resolve_in(rootfs, &request).map_err(|e| wrong(e.into()))?,
+        devices: devices::resolve(&config.devices).map_err(|e| wrong(e.into()))?,
+        host_devices: host_devices.map_err(|e| wrong(e.into()))?,
+        cdi: super::cdi::resolve(&config.cdi_devices, &cdi_dirs()).map_err(|e| wrong(e.into()))?,
+        seccomp: super::seccomp::load(&security.seccomp).map_err(|e| wrong(e.into()))?,
+        apparmor: super::apparmor::choose(
+            &security.apparmor,
+            apparmor,
+            super::apparmor::loaded_profiles,
+        )
+        .map_err(|e| wrong(e.into()))?,
+        sources: sources.collect::<Result<_, _>>().map_err(|e| wrong(e.into()))?,
+    })
+}
+
+/// Where CDI specs are, the order of the CDI specification.
+fn cdi_dirs() -> [PathBuf; 2] {
+    ["/etc/cdi".into(), "/var/run/cdi".into()]
+}
+
+struct Prepared<'a> {
+    context: &'a Context,
+    pod: &'a PodRecord,
+    handler: &'a Handler,
+    record: &'a ContainerRecord,
+    image: &'a Image,
+    rootfs: &'a Path,
+}
+
+impl Prepared<'_> {
+    fn spec(
+        &self,
+        facts: &Facts,
+        volumes: &[Volume],
+        cgroups_path: &str,
+        target_pid: Option<u32>,
+    ) -> Result<::oci_spec::runtime::Spec, PodError> {
+        let config = &self.record.config;
+        let target = target_pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/pid")));
+        let input = SpecInput {
+            pod: &self.pod.config,
+            pod_id: &self.pod.id,
+            container: config,
+            image: &defaults(self.image),
+            user: &facts.user,
+            host: &self.context.host,
+            runtime: &abilities(self.handler),
+            policy: &HandlerPolicy::default(),
+            namespaces: &PodNamespaces::Pinned(self.namespaces()),
+            target_pid_namespace: target.as_deref(),
+            hostname: &pod_files::hostname(self.pod),
+            pod_files: &self.files(),
+            rootfs: self.rootfs,
+            cgroups_path,
+            mounts: &resolve_mounts(&config.mounts, &facts.sources, volumes),
+            devices: &facts.devices,
+            host_devices: &facts.host_devices,
+            cdi: &facts.cdi,
+            seccomp: &facts.seccomp,
+            apparmor: facts.apparmor.as_deref(),
+            handler_annotations: &Pairs::new(),
+        };
+        oci_spec::generate(&input).map_err(|e| self.refused(e))
+    }
+
+    fn refused(&self, error: SpecError) -> PodError {
+        let kind = match error.kind() {
+            SpecErrorKind::InvalidArgument | SpecErrorKind::Unsupported => FaultKind::Invalid,
+            SpecErrorKind::RroUnsupported => FaultKind::RroUnsupported,
+            SpecErrorKind::ImageVolume => FaultKind::ImageVolume,
+            SpecErrorKind::Internal => FaultKind::Internal,
+        };
+        PodError::step(format!("create container {}", self.record.id), kind, error)
+    }
+
+    fn namespaces(&self) -> NamespacePaths {
+        let wanted = &self.pod.config.namespaces;
+        let pins = self.context.layout.namespaces(&self.pod.id);
+        let own = |wanted: bool, name: &str| wanted.then(|| pins.join(name));
+        NamespacePaths {
+            net: own(wanted.network == Sharing::Pod, "net"),
+            ipc: own(wanted.ipc == Sharing::Pod, "ipc"),
+            uts: own(wanted.network == Sharing::Pod, "uts"),
+            pid: own(wanted.pid == PidSharing::Pod, "pid"),
+            user: own(wanted.user.is_some(), "user"),
+        }
+    }
+
+    fn files(&self) -> PodFiles {
+        let files = pod_files::paths(self.context, self.pod);
+        PodFiles {
+            resolv_conf: Some(files.resolv_conf),
+            hostname: Some(files.hostname),
+            hosts: Some(files.hosts),
+            shm: Some(files.shm),
+        }
+    }
+}
+
+fn defaults(image: &Image) -> ImageDefaults {
+    let config = &image.config;
+    ImageDefaults {
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        env: config.env.clone(),
+        working_dir: config.working_dir.clone(),
+        user: config.user.clone(),
+        stop_signal: config.stop_signal.clone(),
+    }
+}
+
+/// What a handler's runtime can do, in the words of the spec's maker.
+#[must_use]
+pub fn abilities(handler: &Handler) -> RuntimeAbilities {
+    RuntimeAbilities {
+        handler: handler.name.clone(),
+        oci_version_max: Some(handler.abilities.oci_version.clone()),
+        // The oldest kernel crisp runs on has both; what differs is the OCI runtime.
+        recursive_read_only: Support::when(handler.abilities.recursive_read_only),
+        idmap_mounts: Support::when(handler.abilities.idmap_mounts),
+    }
+}
+
+/// Joins each requested mount with its source: host paths and image volumes come in the order of
+/// the request.
+fn resolve_mounts<'a>(
+    requested: &'a [Mount],
+    sources: &[PathBuf],
+    volumes: &[Volume],
+) -> Vec<ResolvedMount<'a>> {
+    let mut sources = sources.iter();
+    let mut volumes = volumes.iter().map(|volume| &volume.host_path);
+    let source = |request: &Mount| match request.source {
+        MountSource::Host(_) => sources.next(),
+        MountSource::Image { .. } => volumes.next(),
+    };
+    let mut source = source;
+    requested
+        .iter()
+        .filter_map(|request| Some(ResolvedMount { request, source: source(request)?.clone() }))
+        .collect()
+}
+
+fn write_spec(bundle_dir: &Path, spec: &::oci_spec::runtime::Spec) -> std::io::Result<()> {
+    let text = serde_json::to_vec(spec)?;
+    std::fs::write(bundle_dir.join(bundle::CONFIG), text)
+}
+
+/// Absolute path of the container's log; empty when either part is.
+fn log_path(pod: &PodRecord, config: &ContainerConfig) -> PathBuf {
+    let directory = &pod.config.log_directory;
+    if directory.as_os_str().is_empty() || config.log_path.is_empty() {
+        PathBuf::new()
+    } else {
+        directory.join(&config.log_path)
+    }
+}
+
+/// Where the streams go. Without a log they are still offered to attach.
+fn stdio(config: &ContainerConfig, log_path: &Path) -> StdioAddresses {
+    let log = match log_path.as_os_str().is_empty() {
+        true => Stdio::Attach,
+        false => Stdio::CriLog(log_path.to_owned()),
+    };
+    let stdin = match config.stdin {
+        Stdin::Null => Stdio::Null,
+        Stdin::Open | Stdin::Once => Stdio::Attach,
+    };
+    let terminal = config.terminal == Terminal::Tty;
+    StdioAddresses {
+        stdin: stdin.to_string(),
+        stdout: log.to_string(),
+        stderr: if terminal { String::new() } else { log.to_string() },
+        terminal,
+    }
+}
+
+fn options(context: &Context, handler: &Handler, config: &ContainerConfig) -> ContainerOptions {
+    let mut options = ContainerOptions::new();
+    options.runtime = Some(sandbox::runtime_options(context, handler)).into();
+    options.stdin_once = config.stdin == Stdin::Once;
+    options
+}

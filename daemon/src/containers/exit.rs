@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a container's end is learned: from its shim, else from the record the shim left, else by
+//! making sure that it has ended.
+
+use crisp_words::{ContainerId, ExitRecord, bundle};
+
+use super::record::{Cause, Exit, Run};
+use crate::{
+    pods::{clock, context::Context, shim::PodShim},
+    shims::{TaskExit, TaskRef},
+};
+
+/// Exit code of a container whose true one nobody knows.
+const LOST: i32 = 255;
+
+/// Waits until a running container has ended.
+pub async fn wait(context: &Context, shim: Option<&PodShim>, id: &ContainerId, run: &Run) -> Exit {
+    let told = match shim {
+        Some(shim) => shim.client.wait(TaskRef::container(id)).await,
+        None => return without_shim(context, id, run).await,
+    };
+    match told {
+        Ok(exit) => ended(run, &exit, read_record(context, id).as_ref()),
+        Err(error) => {
+            tracing::warn!(container = %id, %error, "exit not told by the shim");
+            without_shim(context, id, run).await
+        }
+    }
+}
+
+/// The exit of a container whose shim is gone. What the shim wrote is the truth; otherwise the
+/// container cannot be looked after any more and is ended.
+async fn without_shim(context: &Context, id: &ContainerId, run: &Run) -> Exit {
+    if let Some(record) = read_record(context, id) {
+        return recorded(run, &record);
+    }
+    context.kill_by_cgroup(id).await;
+    Exit {
+        started_at_ns: run.started_at_ns,
+        finished_at_ns: clock::now_ns(),
+        code: LOST,
+        cause: Cause::Lost,
+        message: "its shim died; the exit code is not known".into(),
+    }
+}
+
+/// The record that the shim wrote before it told anyone.
+#[must_use]
+pub fn read_record(context: &Context, id: &ContainerId) -> Option<ExitRecord> {
+    let path = context.layout.bundle(id).join(bundle::EXIT);
+    let text = std::fs::read(&path).ok()?;
+    match serde_json::from_slice::<ExitRecord>(&text) {
+        Ok(record) if record.version == ExitRecord::VERSION => Some(record),
+        Ok(record) => {
+            tracing::warn!(container = %id, version = record.version, "unknown exit record");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(container = %id, %error, "exit record is damaged");
+            None
+        }
+    }
+}
+
+fn ended(run: &Run, exit: &TaskExit, record: Option<&ExitRecord>) -> Exit {
+    let oom = record.is_some_and(|record| record.oom_killed);
+    finish(run, exit.status, exit.exited_at_ns.unwrap_or_else(clock::now_ns), oom)
+}
+
+/// The exit that a record tells of.
+#[must_use]
+pub fn recorded(run: &Run, record: &ExitRecord) -> Exit {
+    finish(run, record.status, record.exited_at_ns, record.oom_killed)
+}
+
+fn finish(run: &Run, status: u32, finished_at_ns: i64, oom_killed: bool) -> Exit {
+    let code = i32::try_from(status).unwrap_or(LOST);
+    Exit {
+        started_at_ns: run.started_at_ns,
+        // Clocks may be set back between the two; an end before the start confuses every client.
+        finished_at_ns: finished_at_ns.max(run.started_at_ns),
+        code,
+        cause: if oom_killed && code != 0 { Cause::OomKilled } else { Cause::Ended },
+        message: String::new(),
+    }
+}

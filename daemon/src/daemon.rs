@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Puts the rooms together by the configuration and brings back the pods of the last daemon.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    cgroups::{Cgroups, Driver},
+    config::{self, CgroupManager, Config, RuntimeType, SystemdPresence},
+    containers::host::HostFacts,
+    files,
+    images::{Images, ImagesConfig},
+    network::Network,
+    pods::{
+        context::{Context, ShimCgroup},
+        events::Events,
+        handler::{Handler, Handlers, OciRuntime},
+        index::Index,
+        limits::Limits,
+        names::Names,
+        node::Node,
+        restore, shim,
+    },
+    rootfs::Rootfs,
+    shims::{Launcher, Verbosity},
+    store::Layout,
+};
+
+/// Name of crisp's own shim.
+const SHIM: &str = "containerd-shim-crisp-v1";
+
+/// Why the daemon cannot begin. Each names the thing and the cause.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A directory.
+    #[error("cannot make {path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// No usable OCI runtime.
+    #[error(transparent)]
+    Handlers(#[from] config::HandlerError),
+    /// The default OCI runtime does not work.
+    #[error("default runtime handler {name:?}: {source}")]
+    DefaultHandler {
+        /// The handler.
+        name: String,
+        /// Cause.
+        source: crate::pods::handler::ProbeError,
+    },
+    /// The shim binary is missing.
+    #[error("{SHIM} is neither beside this program nor on PATH; set [runtime] shim_path")]
+    NoShim,
+    /// Facts of the host.
+    #[error(transparent)]
+    Host(#[from] crate::containers::host::HostError),
+    /// cgroups.
+    #[error(transparent)]
+    Cgroups(#[from] crate::cgroups::CgroupError),
+    /// Mounts that must be seen by others.
+    #[error(transparent)]
+    Share(#[from] crate::network::netns::NetnsError),
+    /// Image store.
+    #[error("image store: {0}")]
+    Images(#[from] crate::images::ImageError),
+    /// Network.
+    #[error("network: {0}")]
+    Network(#[from] crate::network::NetworkError),
+}
+
+/// The node as the configuration states it, with all pods that outlived the last daemon.
+///
+/// # Errors
+/// [`StartError`]. A single bad pod, handler or network is not one: it is logged.
+pub async fn begin(config: &Config) -> Result<Node, StartError> {
+    let layout = Layout::new(&config.root, &config.runroot);
+    let private = [layout.root().to_owned(), layout.run().to_owned()];
+    let shared = [layout.pods(), layout.containers(), layout.bundles(), layout.sockets()];
+    for path in private.into_iter().chain(shared) {
+        files::make_dir(&path, 0o711)
+            .map_err(|source| StartError::Directory { path: path.clone(), source })?;
+    }
+    crate::network::netns::share(&layout.pods())?;
+    let host = HostFacts::collect()?;
+    let limits = limits(config);
+    let handlers = handlers(config, &limits).await?;
+    let images = Images::open(images_config(config))?;
+    let context = Arc::new(Context {
+        rootfs: Rootfs::open(images.clone(), layout.root())?,
+        images,
+        network: Network::open(crate::network::Options::of(config)).await?,
+        cgroups: Cgroups::detect(driver(config))?,
+        host,
+        handlers,
+        launcher: Launcher::new(
+            config.runtime.shim_namespace.clone(),
+            layout.run().join("events.sock"),
+            std::env::current_exe().unwrap_or_default(),
+            Verbosity::Normal,
+        ),
+        limits,
+        shim_cgroup: match config.runtime.shim_cgroup.as_str() {
+            "pod" => ShimCgroup::Pod,
+            path => ShimCgroup::Path(path.to_owned()),
+        },
+        events: Events::default(),
+        index: Index::default(),
+        names: Names::default(),
+        layout,
+    });
+    let restored = restore::restore(&context).await;
+    Ok(Node::new(context, restored))
+}
+
+fn images_config(config: &Config) -> ImagesConfig {
+    let image = &config.image;
+    ImagesConfig {
+        registries_conf: image.registries_conf.clone(),
+        pinned: image.pinned_images.clone(),
+        parallel_layers: usize::try_from(image.max_parallel_downloads.get()).unwrap_or(1),
+        ..ImagesConfig::new(&config.root)
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let table = &config.deadlines;
+    Limits {
+        shim_start: table.shim_start,
+        shim_call: table.shim_call,
+        runtime: table.runtime_create,
+        kill: table.kill,
+        reconnect: table.restart.min(Limits::default().reconnect),
+        cleanup: table.mount,
+    }
+}
+
+fn driver(config: &Config) -> Driver {
+    let systemd = match std::path::Path::new("/run/systemd/system").exists() {
+        true => SystemdPresence::Running,
+        false => SystemdPresence::Absent,
+    };
+    match config.runtime.cgroup_manager.on(systemd) {
+        CgroupManager::Systemd => Driver::Systemd,
+        CgroupManager::Cgroupfs | CgroupManager::Auto => Driver::Cgroupfs,
+    }
+}
+
+async fn handlers(config: &Config, limits: &Limits) -> Result<Handlers, StartError> {
+    let resolved = config::Handlers::resolve(config, config::find_program)?;
+    for error in resolved.missing() {
+        tracing::warn!(%error, "handler is not usable");
+    }
+    let binary = config.runtime.shim_path.clone().or_else(|| shim::find_binary(SHIM));
+    let binary = binary.ok_or(StartError::NoShim)?;
+    let mut usable = Vec::new();
+    let mut default = None;
+    for handler in resolved.iter() {
+        let is_default = handler.name == resolved.default_handler().name;
+        match probe(handler, &binary, limits).await {
+            Ok(handler) if is_default => default = Some(handler),
+            Ok(handler) => usable.push(handler),
+            // Without configuration, the first that works is the default.
+            Err(source) if is_default && !config.runtime.default_runtime.is_empty() => {
+                return Err(StartError::DefaultHandler { name: handler.name.clone(), source });
+            }
+            Err(error) => tracing::warn!(handler = handler.name, %error, "handler not usable"),
+        }
+    }
+    let default = match default {
+        Some(default) => default,
+        None if !usable.is_empty() => usable.remove(0),
+        None => return Err(config::HandlerError::NoRuntime.into()),
+    };
+    Ok(Handlers::new(default, usable))
+}
+
+async fn probe(
+    handler: &config::Handler,
+    shim: &std::path::Path,
+    limits: &Limits,
+) -> Result<Handler, crate::pods::handler::ProbeError> {
+    let runtime = OciRuntime {
+        kind: crisp_runtimes::Kind::of_binary(&handler.program),
+        binary: handler.program.clone(),
+        root: handler.state_root.clone(),
+    };
+    let abilities = Handler::probe(&runtime, limits.shim_call).await?;
+    debug_assert!(handler.kind == RuntimeType::Oci || !handler.program.as_os_str().is_empty());
+    Ok(Handler { name: handler.name.clone(), shim: shim.to_owned(), runtime, abilities })
+}

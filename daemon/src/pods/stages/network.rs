@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stage: the pod's place in the pod network.
+
+use std::net::IpAddr;
+
+use crate::{
+    network::AttachRequest,
+    pods::{
+        context::Context,
+        error::{FaultKind, PodError},
+        record::PodRecord,
+        spec::Sharing,
+    },
+};
+
+/// Joins the pod network and answers with the pod's addresses, the primary one first.
+///
+/// # Errors
+/// [`PodError`] naming the pod; the network room has undone its part.
+pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<Vec<IpAddr>, PodError> {
+    if pod.config.namespaces.network == Sharing::Node {
+        return Ok(Vec::new());
+    }
+    let config = &pod.config;
+    let request = AttachRequest {
+        pod: pod.id.clone(),
+        name: config.metadata.name.clone(),
+        namespace: config.metadata.namespace.clone(),
+        uid: config.metadata.uid.clone(),
+        netns: context.layout.namespaces(&pod.id).join("net"),
+        port_mappings: config.port_mappings.clone(),
+        dns: config.dns.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        annotations: config.annotations.clone(),
+    };
+    let attached = context.network.attach(&request).await.map_err(|e| {
+        PodError::step(format!("network of pod {}", pod.id), FaultKind::Unavailable, e)
+    })?;
+    Ok(attached.ips)
+}
+
+/// Leaves the pod network. One that was never joined, or whose namespace is gone, is left.
+///
+/// # Errors
+/// [`PodError`] naming the pod.
+pub async fn undo(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
+    if pod.config.namespaces.network == Sharing::Node {
+        return Ok(());
+    }
+    context.network.detach(&pod.id).await.map_err(|e| {
+        PodError::step(format!("network of pod {}", pod.id), FaultKind::Unavailable, e)
+    })
+}

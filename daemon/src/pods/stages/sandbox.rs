@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stage: the pod's shim and, in it, the sandbox with its ipc, uts and pid namespaces.
+
+use std::collections::HashMap;
+
+use crisp_podio::{RuntimeOptions, SandboxOptions};
+
+use super::pod_files;
+use crate::{
+    cgroups::Driver,
+    files,
+    pods::{
+        context::Context,
+        error::{FaultKind, PodError},
+        handler::Handler,
+        record::{PodRecord, ShimRecord},
+        shim::{PodShim, gone_is_fine},
+        spec::{PidSharing, Sharing},
+    },
+    shims::{CreateSandbox, Options, ShimError, TaskApi, TaskRef},
+};
+
+/// Starts the pod's shim and connects to it. Needs nothing of the network.
+///
+/// # Errors
+/// [`PodError`] naming the shim.
+pub async fn start_shim(
+    context: &Context,
+    pod: &PodRecord,
+    handler: &Handler,
+) -> Result<PodShim, PodError> {
+    let bundle = context.layout.sandbox_bundle(&pod.id);
+    let made = files::make_dir(&bundle, 0o711)
+        .and_then(|()| files::make_dir(&context.layout.sockets(), 0o711));
+    made.map_err(|e| PodError::step(format!("make {}", bundle.display()), FaultKind::Internal, e))?;
+    let failed = |e| PodError::shim(format!("start shim of pod {}", pod.id), e);
+    let launch = context.launch(handler, pod.id.as_str(), &bundle);
+    let answer =
+        context.launcher.start(&launch, context.limits.shim_start).await.map_err(failed)?;
+    answer.save(&bundle).map_err(failed)?;
+    let mut record = ShimRecord {
+        address: answer.address,
+        task_api: if answer.task_api == TaskApi::V3 { 3 } else { 2 },
+        pid: 0,
+        binary: handler.shim.clone(),
+    };
+    let shim = PodShim::connect(record.clone(), context.limits.shim_call).await.map_err(failed)?;
+    let limit = context.limits.shim_call;
+    let hello = shim.client.connected(TaskRef::sandbox(&pod.id), limit).await.map_err(failed)?;
+    record.pid = hello.shim_pid;
+    Ok(PodShim { record, ..shim })
+}
+
+/// Makes the sandbox in its shim: namespaces pinned, host name and sysctls set. Needs the network
+/// namespace to exist, not its interfaces.
+///
+/// # Errors
+/// [`PodError`] naming the pod.
+pub async fn create(
+    context: &Context,
+    pod: &PodRecord,
+    handler: &Handler,
+    shim: &PodShim,
+) -> Result<(), PodError> {
+    let failed = |e| PodError::shim(format!("create sandbox {}", pod.id), e);
+    let namespaces = context.layout.namespaces(&pod.id);
+    let netns = match pod.config.namespaces.network {
+        Sharing::Pod => namespaces.join("net").display().to_string(),
+        Sharing::Node => String::new(),
+    };
+    let create = CreateSandbox {
+        id: &pod.id,
+        bundle: &context.layout.sandbox_bundle(&pod.id),
+        netns: &netns,
+        options: Some(Options::crisp_sandbox(&options(context, pod, handler))),
+        annotations: HashMap::new(),
+    };
+    let limit = context.limits.shim_call;
+    shim.client.create_sandbox(create, limit).await.map_err(failed)?;
+    shim.client.start_sandbox(&pod.id, limit).await.map_err(failed)?;
+    Ok(())
+}
+
+fn options(context: &Context, pod: &PodRecord, handler: &Handler) -> SandboxOptions {
+    let config = &pod.config;
+    let pins = context.layout.namespaces(&pod.id);
+    let userns = config.namespaces.user.as_ref().map(|_| pins.join("user").display().to_string());
+    let mut options = SandboxOptions::new();
+    // With host networking the UTS namespace is the host's too.
+    options.own_uts = config.namespaces.network == Sharing::Pod;
+    if options.own_uts {
+        options.hostname = pod_files::hostname(pod);
+    }
+    options.own_ipc = config.namespaces.ipc == Sharing::Pod;
+    options.shared_pid = config.namespaces.pid == PidSharing::Pod;
+    options.userns_path = userns.unwrap_or_default();
+    options.sysctls =
+        config.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    options.pin_dir = pins.display().to_string();
+    options.runtime = Some(runtime_options(context, handler)).into();
+    options.shim_cgroup = context.shim_cgroup(pod);
+    options
+}
+
+/// What crisp's shim is told about the OCI runtime it drives.
+#[must_use]
+pub fn runtime_options(context: &Context, handler: &Handler) -> RuntimeOptions {
+    let mut options = RuntimeOptions::new();
+    options.kind = handler.runtime.kind.to_string();
+    options.binary = handler.runtime.binary.display().to_string();
+    options.root = handler.runtime.root.display().to_string();
+    options.systemd_cgroup = context.cgroups.driver() == Driver::Systemd;
+    options.deadline_s = u32::try_from(context.limits.runtime.as_secs()).unwrap_or(u32::MAX);
+    options
+}
+
+/// Ends the sandbox and its shim. Without a connection, the shim is ended by its own `delete`
+/// verb; one that does not answer is killed.
+///
+/// # Errors
+/// [`PodError`] naming the pod.
+pub async fn undo(
+    context: &Context,
+    pod: &PodRecord,
+    shim: Option<&PodShim>,
+) -> Result<(), PodError> {
+    let asked = match shim.filter(|shim| !shim.client.is_closed()) {
+        Some(shim) => shut_down(context, pod, shim).await,
+        None => Ok(()),
+    };
+    if let Err(error) = &asked {
+        tracing::warn!(pod = %pod.id, %error, "shim does not end by itself");
+    }
+    let bundle = context.layout.sandbox_bundle(&pod.id);
+    if asked.is_err() || shim.is_none_or(|shim| shim.client.is_closed()) {
+        end_by_force(context, pod).await?;
+    }
+    crate::pods::stages::namespaces::unpin_all(context, pod).await?;
+    tokio::task::spawn_blocking(move || files::remove_tree(&bundle))
+        .await
+        .unwrap_or_else(|bug| Err(std::io::Error::other(bug)))
+        .map_err(|e| {
+            PodError::step(format!("remove bundle of pod {}", pod.id), FaultKind::Internal, e)
+        })
+}
+
+async fn shut_down(context: &Context, pod: &PodRecord, shim: &PodShim) -> Result<(), ShimError> {
+    let limit = context.limits.shim_call;
+    let grace = std::time::Duration::ZERO;
+    gone_is_fine(shim.client.stop_sandbox(&pod.id, grace, limit).await)?;
+    gone_is_fine(shim.client.shutdown_sandbox(&pod.id, limit).await)
+}
+
+async fn end_by_force(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
+    let bundle = context.layout.sandbox_bundle(&pod.id);
+    if !bundle.exists() {
+        return Ok(());
+    }
+    if let Some(shim) = &pod.shim {
+        context.kill_shim(shim).await;
+    }
+    let handler = context.handlers.choose(&pod.handler)?;
+    let launch = context.launch(handler, pod.id.as_str(), &bundle);
+    match context.launcher.delete(&launch, context.limits.runtime).await {
+        Ok(_) => Ok(()),
+        Err(e) => Err(PodError::shim(format!("delete sandbox {}", pod.id), e)),
+    }
+}
