@@ -38,7 +38,7 @@ impl Hierarchies {
     /// The file system's error when there are none.
     pub fn detect() -> io::Result<Self> {
         let kind = rustix::fs::statfs(ROOT)?.f_type;
-        if i64::try_from(kind).is_ok_and(|kind| kind == CGROUP2_SUPER_MAGIC) {
+        if kind == CGROUP2_SUPER_MAGIC {
             let mounts = vec![(Vec::new(), PathBuf::from(ROOT))];
             return Ok(Self { version: Version::V2, mounts });
         }
