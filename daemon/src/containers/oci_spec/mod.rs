@@ -37,6 +37,7 @@ pub use input::{
     HandlerPolicy, ImageDefaults, NamespacePaths, PodFiles, PodNamespaces, ResolvedMount,
     RuntimeAbilities, SeccompChoice, SpecInput,
 };
+pub use process::exec_process;
 pub use seccomp::SeccompArches;
 
 use crate::pods::spec::Privilege;

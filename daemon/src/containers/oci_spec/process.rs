@@ -33,6 +33,22 @@ pub(super) fn process(input: &SpecInput<'_>, granted: &Granted) -> Result<Proces
     Ok(process)
 }
 
+/// The process of an exec: the container's first in all but what runs.
+#[must_use]
+pub fn exec_process(container: &Process, args: Vec<String>, terminal: Terminal) -> Process {
+    let mut process = container.clone();
+    process.set_args(Some(args));
+    process.set_terminal(None);
+    if terminal == Terminal::Tty {
+        process.set_terminal(Some(true));
+        let env = process.env().clone().unwrap_or_default();
+        if !env.iter().any(|setting| setting.starts_with("TERM=")) {
+            process.set_env(Some(env.into_iter().chain(["TERM=xterm".to_owned()]).collect()));
+        }
+    }
+    process
+}
+
 fn user(input: &SpecInput<'_>) -> User {
     let mut groups = input.user.groups.clone();
     groups.extend(input.cdi.additional_gids.iter().filter(|gid| !input.user.groups.contains(gid)));
@@ -117,4 +133,44 @@ fn capabilities(granted: &Granted) -> LinuxCapabilities {
         .set_inheritable(Some(granted.inheritable.to_oci()))
         .set_ambient(Some(granted.ambient.to_oci()));
     sets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containers::oci_spec::fixture::Case;
+
+    fn list(words: &str) -> Vec<String> {
+        words.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_command_replaces_the_entrypoint_and_arguments_the_images() {
+        for (command, arguments, runs) in [
+            ("", "", "/bin/web --serve"),
+            ("sh", "", "sh"),
+            ("sh", "-c x", "sh -c x"),
+            ("", "--help", "/bin/web --help"),
+        ] {
+            let mut case = Case::plain();
+            case.container.command = list(command);
+            case.container.args = list(arguments);
+            let spec = case.generate().unwrap();
+            let args = spec.process().as_ref().unwrap().args().as_ref().unwrap();
+            assert_eq!(args, &list(runs), "command {command:?}, arguments {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn an_exec_differs_in_what_runs_only() {
+        let spec = Case::plain().generate().unwrap();
+        let first = spec.process().as_ref().unwrap();
+        let mut exec = exec_process(first, list("ls /"), Terminal::None);
+        assert_eq!(exec.args(), &Some(list("ls /")));
+        exec.set_args(first.args().clone());
+        assert_eq!(&exec, first);
+        let tty = exec_process(first, list("sh"), Terminal::Tty);
+        assert_eq!(tty.terminal(), Some(true));
+        assert!(tty.env().as_ref().unwrap().contains(&"TERM=xterm".to_owned()));
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
@@ -19,14 +19,14 @@ use crate::{
         spec::{NewPrivileges, RootfsAccess},
         users::ResolvedUser,
     },
-    pods::spec::Resources,
+    pods::spec::{IdMapping, Resources, Sharing},
 };
 
 const RUNTIMES: [&str; 2] = ["crun", "runc"];
 const BUSYBOX: &str = "/bin/busybox";
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 19] = [
     "sh", "id", "cat", "grep", "mount", "unshare", "hostname", "ls", "touch", "true", "sleep",
-    "test", "ps", "dd", "ping", "chroot", "mkdir", "stat",
+    "test", "ps", "dd", "ping", "chroot", "mkdir", "stat", "readlink",
 ];
 
 /// A bundle with a busybox root file system.
@@ -242,5 +242,119 @@ fn a_file_of_the_clients_own_is_a_profile() {
         let asked = crate::pods::spec::SecurityProfile::Localhost(path.display().to_string());
         case.seccomp = crate::containers::seccomp::load(&asked).unwrap();
         assert!(passes(runtime, &bundle, &case).contains("not implemented"));
+    });
+}
+
+/// A process that holds a pod's namespaces.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn new(options: &[&str]) -> Self {
+        let mut command = Command::new("unshare");
+        let child = command.args(options).args(["sleep", "60"]).spawn().unwrap();
+        let holder = Self(child);
+        // The namespaces are there once the program is.
+        let comm = format!("/proc/{}/comm", holder.0.id());
+        while fs::read_to_string(&comm).unwrap() != "sleep\n" {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        holder
+    }
+
+    fn path(&self, kind: &str) -> Option<PathBuf> {
+        Some(format!("/proc/{}/ns/{kind}", self.0.id()).into())
+    }
+
+    fn pinned(&self) -> PodNamespaces {
+        PodNamespaces::Pinned(super::NamespacePaths {
+            net: self.path("net"),
+            ipc: self.path("ipc"),
+            uts: self.path("uts"),
+            pid: None,
+            user: self.path("user"),
+        })
+    }
+
+    fn link(&self, kind: &str) -> String {
+        fs::read_link(self.path(kind).unwrap()).unwrap().display().to_string()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_pods_namespaces_are_joined() {
+    with_runtimes(|runtime| {
+        let holder = Holder::new(&["-n", "-i", "-u"]);
+        let bundle = Bundle::new();
+        let mut case = bundle.case("for n in net ipc uts; do readlink /proc/self/ns/$n; done");
+        case.namespaces = holder.pinned();
+        let expected: String = ["net", "ipc", "uts"].map(|kind| holder.link(kind) + "\n").concat();
+        assert_eq!(passes(runtime, &bundle, &case), expected);
+    });
+}
+
+impl Holder {
+    /// Holds a user namespace, whose ids begin at 65536 on the host, and namespaces owned by it.
+    fn with_user_namespace() -> Self {
+        let holder = Self::new(&["-U", "-n", "-i", "-u"]);
+        for map in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{}/{map}", holder.0.id()), "0 65536 65536").unwrap();
+        }
+        holder
+    }
+}
+
+/// runc has id-mapped mounts since 1.2 and passes over the mappings before: its `features` tell.
+#[test]
+fn an_id_mapped_mount_shows_the_hosts_owner() {
+    with_runtimes(|runtime| {
+        if runtime == "runc" {
+            return;
+        }
+        let holder = Holder::with_user_namespace();
+        let bundle = Bundle::new();
+        fs::set_permissions(bundle.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let source = bundle.dir.path().join("source");
+        fs::create_dir(&source).unwrap();
+        std::os::unix::fs::chown(&source, Some(7), Some(8)).unwrap();
+        let mut case = bundle
+            .case("stat -c %u:%g /data")
+            .with_user_namespace()
+            .with_mount(source.to_str().unwrap(), "/data");
+        let ids = vec![IdMapping { host_id: 65536, container_id: 0, length: 65536 }];
+        case.last_mount().uid_mappings.clone_from(&ids);
+        case.last_mount().gid_mappings = ids;
+        case.namespaces = holder.pinned();
+        assert_eq!(passes(runtime, &bundle, &case), "7:8\n");
+    });
+}
+
+#[test]
+fn a_user_namespace_is_joined() {
+    with_runtimes(|runtime| {
+        for network in [Sharing::Pod, Sharing::Node] {
+            let holder = Holder::with_user_namespace();
+            let bundle = Bundle::new();
+            fs::set_permissions(bundle.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let mut case = bundle
+                .case(
+                    "readlink /proc/self/ns/user; cat /proc/self/uid_map; id -u; \
+                       test -d /sys/kernel && echo sys",
+                )
+                .with_user_namespace();
+            case.namespaces = holder.pinned();
+            case.container.security.namespaces.network = network;
+            let out = passes(runtime, &bundle, &case);
+            let lines: Vec<&str> = out.lines().map(str::trim).collect();
+            let map = lines[1].split_whitespace().collect::<Vec<_>>();
+            assert_eq!(lines[0], holder.link("user"), "{runtime}");
+            assert_eq!((map, &lines[2..]), (vec!["0", "65536", "65536"], &["0", "sys"][..]));
+        }
     });
 }
