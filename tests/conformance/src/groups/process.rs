@@ -231,7 +231,10 @@ async fn env_not_utf8(t: Test) -> Outcome {
         c.envs.push(pair("RAW", b"\xff\xfe\x80a"));
     };
     // An OCI runtime is configured by JSON, which holds no such bytes: a refusal is honest.
-    let Ok(container) = t.pod().await?.create(edit).await else { return Ok(()) };
+    let container = match t.pod().await?.create(edit).await {
+        Ok(container) => container,
+        Err(error) => return refused("CreateContainer", Err::<(), _>(error)).map(drop),
+    };
     container.start().await?;
     container.exited().await?;
     let lines = crate::log::lines(&container.log()?, "stdout");

@@ -26,7 +26,8 @@ pub enum Format {
     OciIndex,
 }
 
-type Tar = tar::Builder<Vec<u8>>;
+/// A layer in the making.
+pub type Tar = tar::Builder<Vec<u8>>;
 
 /// An image in the making.
 pub struct Builder<'a> {
@@ -98,7 +99,7 @@ impl<'a> Builder<'a> {
             layers.push(json!({
                 "mediaType": layer_type(*compression, docker),
                 "size": blob.len(),
-                "digest": self.registry.put_blob(blob),
+                "digest": self.registry.put_layer(blob),
             }));
         }
         let config = serde_json::to_vec(&json!({
@@ -137,8 +138,19 @@ impl<'a> Builder<'a> {
         let (size, digest) = (manifest.len(), self.publish(manifest, manifest_type));
         if self.format == Format::OciIndex {
             let index = index(&digest, size, manifest_type);
-            self.publish(serde_json::to_vec(&index)?, "application/vnd.oci.image.index.v1+json");
+            self.publish(serde_json::to_vec(&index)?, INDEX);
         }
+        Ok(format!("{}/{}", self.registry.address, self.name))
+    }
+
+    /// Publishes an index that names another platform alone.
+    pub fn foreign_index(self) -> Result<String> {
+        let index = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [foreign_manifest()],
+        }))?;
+        self.publish(index, INDEX);
         Ok(format!("{}/{}", self.registry.address, self.name))
     }
 
@@ -153,17 +165,24 @@ impl<'a> Builder<'a> {
     }
 }
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A manifest that no test should fetch.
+fn foreign_manifest() -> Value {
+    json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "size": 2,
+        "digest": digest(b"{}"),
+        "platform": { "os": "linux", "architecture": "s390x" },
+    })
+}
+
 fn index(digest: &str, size: usize, media_type: &str) -> Value {
     json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "mediaType": INDEX,
         "manifests": [
-            {
-                "mediaType": media_type,
-                "size": 2,
-                "digest": super::digest(b"{}"),
-                "platform": { "os": "linux", "architecture": "s390x" },
-            },
+            foreign_manifest(),
             {
                 "mediaType": media_type,
                 "size": size,

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::fixture::Test;
-pub use image::{Builder, Compression, Format};
+pub use image::{Builder, Compression, Format, Tar, file};
 
 /// Who may read.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,7 @@ struct Store {
     blobs: HashMap<String, Vec<u8>>,
     /// By `repository@digest` and `repository:tag`: media type and digest.
     manifests: HashMap<String, (String, String)>,
+    layers: Vec<String>,
     access: Access,
     requests: Vec<String>,
 }
@@ -66,6 +67,23 @@ impl Registry {
     /// Begins an image; `name` is `repository:tag`.
     pub fn image(&self, name: &str) -> Builder<'_> {
         Builder::new(self, name)
+    }
+
+    /// Serves other bytes than the digest says for every layer pushed so far.
+    pub fn damage_layers(&self) {
+        let mut store = lock(&self.store);
+        let layers = std::mem::take(&mut store.layers);
+        for digest in layers {
+            if let Some(last) = store.blobs.get_mut(&digest).and_then(|blob| blob.last_mut()) {
+                *last ^= 0xff;
+            }
+        }
+    }
+
+    fn put_layer(&self, bytes: Vec<u8>) -> String {
+        let digest = self.put_blob(bytes);
+        lock(&self.store).layers.push(digest.clone());
+        digest
     }
 
     fn put_blob(&self, bytes: Vec<u8>) -> String {
