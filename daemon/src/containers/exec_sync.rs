@@ -3,10 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::oci_spec::runtime::Spec;
 use crisp_words::{ContainerId, ExecId, bundle};
-use serde_json::Value;
 use tokio::{sync::oneshot, time::timeout};
 
+use super::{oci_spec, spec::Terminal};
 use crate::{
     pods::{
         context::Context,
@@ -140,14 +141,11 @@ impl Exec {
         };
         let path = self.context.layout.bundle(&self.id).join(bundle::CONFIG);
         let text = std::fs::read(path).map_err(|e| failed(e.into()))?;
-        let mut spec: Value = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
-        let process = &mut spec["process"];
-        process["args"] = command.into();
-        process["terminal"] = false.into();
-        if let Some(fields) = process.as_object_mut() {
-            fields.remove("consoleSize");
-        }
-        serde_json::to_vec(process).map_err(|e| failed(e.into()))
+        let spec: Spec = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
+        let container =
+            spec.process().as_ref().ok_or_else(|| failed("it has no process".into()))?;
+        let process = oci_spec::exec_process(container, command.to_vec(), Terminal::None);
+        serde_json::to_vec(&process).map_err(|e| failed(e.into()))
     }
 
     /// Waits for the command's end, and brings it about when patience or the caller is gone.
