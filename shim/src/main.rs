@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! crisp.
+//! `containerd-shim-crisp-v1`: one process per pod.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    containerd_shim_crisp_v1::main()
+}

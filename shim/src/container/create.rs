@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use containerd_shim_protos::{
+    api::Mount,
+    events::task::{TaskCreate, TaskIO},
+};
+use crisp_runtimes::{Bundle, Force, Tty};
+use crisp_words::{ContainerId, bundle};
+
+use super::{Container, ContainerError, Rootfs, exit};
+use crate::{
+    cgroup::{Cgroups, OomWatch},
+    io::{ChildStdio, ContainerIo, Streams},
+    mounts,
+    options::ForContainer,
+    pod::Pod,
+    process::{Live, Phase, StdioText, pid_in},
+    record::ContainerRecord,
+    spec::Spec,
+};
+
+/// What Task.Create asks for.
+pub(crate) struct NewContainer {
+    pub(crate) id: String,
+    pub(crate) bundle: String,
+    pub(crate) rootfs: Vec<Mount>,
+    pub(crate) stdio: StdioText,
+    pub(crate) options: ForContainer,
+}
+
+impl NewContainer {
+    /// Makes the container and its init; answers with init's pid. What a failure leaves half done
+    /// is undone before it is told.
+    pub(crate) async fn create(self, pod: &Arc<Pod>) -> Result<u32, ContainerError> {
+        ContainerId::new(self.id.as_str())?;
+        let bundle = PathBuf::from(&self.bundle);
+        if !bundle.is_absolute() || !bundle.is_dir() {
+            return Err(ContainerError::Bundle(self.bundle));
+        }
+        let driven = match self.options.runtime.clone().or_else(|| pod.runtime()) {
+            Some(driven) => driven,
+            None => crate::options::default_runtime(&pod.namespace)?,
+        };
+        let rootfs = if self.rootfs.is_empty() { Rootfs::Caller } else { Rootfs::Shim };
+        let container =
+            Arc::new(Container::new(self.id.clone(), bundle, driven, self.stdio.clone(), rootfs));
+        pod.admit(container.clone())?;
+        let made = self.make(pod, &container).await;
+        if made.is_err() {
+            container.undo_create(pod).await;
+            pod.forget(&self.id);
+        }
+        made
+    }
+
+    async fn make(&self, pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32, ContainerError> {
+        let _verb = container.verb.lock().await;
+        let spec = container.read_spec()?;
+        let _ = container.pid_namespace.set(spec.pid_namespace());
+        container.write_record()?;
+        mounts::mount_all(&self.rootfs, &container.bundle.join(bundle::ROOTFS))?;
+        let stdio = container.open_io(&self.stdio)?;
+        let pid = container.run_create(pod, stdio).await?;
+        container.init.enter(Phase::Created);
+        pod.events.publish("/tasks/create", &self.event(pid));
+        Ok(pid)
+    }
+
+    fn event(&self, pid: u32) -> TaskCreate {
+        let io = TaskIO {
+            stdin: self.stdio.stdin.clone(),
+            stdout: self.stdio.stdout.clone(),
+            stderr: self.stdio.stderr.clone(),
+            terminal: self.stdio.terminal,
+            ..TaskIO::default()
+        };
+        TaskCreate {
+            container_id: self.id.clone(),
+            bundle: self.bundle.clone(),
+            rootfs: self.rootfs.clone(),
+            io: Some(io).into(),
+            pid,
+            ..TaskCreate::default()
+        }
+    }
+}
+
+impl Container {
+    fn read_spec(&self) -> Result<Spec, ContainerError> {
+        Spec::read(&self.bundle).map_err(|source| {
+            let path = self.bundle.join(bundle::CONFIG);
+            ContainerError::File { what: "cannot read", path, source }
+        })
+    }
+
+    fn write_record(&self) -> Result<(), ContainerError> {
+        let runtime = &self.driven.runtime;
+        let stdio = self.init.stdio.clone();
+        let record = ContainerRecord {
+            version: ContainerRecord::VERSION,
+            id: self.id.clone(),
+            kind: runtime.kind.name().to_owned(),
+            binary: runtime.binary.clone(),
+            root: runtime.root.clone(),
+            systemd_cgroup: runtime.cgroups == crisp_runtimes::CgroupDriver::Systemd,
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: stdio.stderr,
+            terminal: stdio.terminal,
+            mounted: self.rootfs == Rootfs::Shim,
+        };
+        record.write(&self.bundle).map_err(|source| {
+            let path = self.bundle.clone();
+            ContainerError::File { what: "cannot write the record of a container to", path, source }
+        })
+    }
+
+    fn open_io(&self, stdio: &StdioText) -> Result<ChildStdio, ContainerError> {
+        let streams = Streams {
+            stdin: stdio.stdin.parse()?,
+            stdout: stdio.stdout.parse()?,
+            stderr: stdio.stderr.parse()?,
+            terminal: stdio.terminal,
+        };
+        let thing = || format!("container {}", self.id);
+        let (io, child) = ContainerIo::open(&self.bundle, streams)
+            .map_err(|source| ContainerError::Io { thing: thing(), source })?;
+        self.init.set_io(Arc::new(io));
+        Ok(child)
+    }
+
+    /// Runs the runtime's `create` and takes over the init it leaves.
+    async fn run_create(
+        self: &Arc<Self>,
+        pod: &Arc<Pod>,
+        stdio: ChildStdio,
+    ) -> Result<u32, ContainerError> {
+        let thing = || format!("container {}", self.id);
+        let (log, pid_file) = (self.log(), self.bundle.join(bundle::INIT_PID));
+        let argv = self.driven.runtime.create(
+            &self.id,
+            Bundle { dir: &self.bundle, pid_file: &pid_file, tty: Tty::None },
+            &log,
+        );
+        let _handing_over = pod.children.handing_over();
+        let ran = self.call(pod, &log).run(&argv, Some(stdio)).await;
+        ran.map_err(|source| ContainerError::Runtime { verb: "create", thing: thing(), source })?;
+        let live = take_over(&pid_file, pod)
+            .map_err(|source| ContainerError::Process { thing: thing(), source })?;
+        let pid = live.pid();
+        if let Ok(cgroups) = Cgroups::of(pid) {
+            if let Some(watch) = OomWatch::arm(&cgroups) {
+                let _ = self.oom.set(watch);
+            }
+            let _ = self.cgroups.set(cgroups);
+        }
+        self.init.set_live(live);
+        exit::watch_init(pod.clone(), self.clone());
+        Ok(pid)
+    }
+
+    /// Leaves nothing of a container whose creation failed.
+    async fn undo_create(&self, pod: &Pod) {
+        let _verb = self.verb.lock().await;
+        let log = self.bundle.join("undo.log");
+        let argv = self.driven.runtime.delete(&self.id, Force::Yes, &log);
+        let _ = self.call(pod, &log).run(&argv, None).await;
+        let _ = std::fs::remove_file(&log);
+        self.close_io();
+        self.unmount_rootfs();
+        ContainerRecord::remove(&self.bundle);
+    }
+}
+
+fn take_over(pid_file: &Path, pod: &Pod) -> io::Result<Arc<Live>> {
+    Live::open(pid_in(pid_file)?, &pod.children)
+}

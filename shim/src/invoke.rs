@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Calling an OCI runtime: spawn, wait by pidfd, kill on a deadline, and tell why it failed.
+//!
+//! A runtime's errors are read from its log file, never from a pipe: `runc init` inherits the
+//! runtime's stderr and would keep a pipe open for the container's whole life.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use crisp_runtimes::{Argv, Failure, Kind, last_error};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::timeout;
+
+use crate::{
+    io::ChildStdio,
+    process::{Children, Live},
+};
+
+/// How long a killed runtime may take to vanish.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// A call of an OCI runtime that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvokeError {
+    #[error("cannot run {program}")]
+    Spawn { program: String, source: io::Error },
+    #[error("{program} did not finish within {} s and was killed", .deadline.as_secs())]
+    Deadline { program: String, deadline: Duration },
+    #[error("{program} failed: {failure}")]
+    Failed { program: String, failure: Failure },
+}
+
+impl InvokeError {
+    /// What the runtime said, if it was the runtime that failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed { failure, .. } => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// The fixed part of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) kind: Kind,
+    /// The file given to the runtime as its log; made anew for each call.
+    pub(crate) log: &'a Path,
+    pub(crate) deadline: Duration,
+    pub(crate) children: &'a Children,
+}
+
+impl Call<'_> {
+    /// Runs `argv` to its end. `stdio` is what the container's process inherits; a call that makes
+    /// no process gets the null device, and its stderr goes to the log.
+    pub(crate) async fn run(self, argv: &Argv, stdio: Option<ChildStdio>) -> Result<(), InvokeError> {
+        let program = || argv.program().to_string_lossy().into_owned();
+        let spawned = self.spawn(argv, stdio);
+        let runtime = spawned.map_err(|source| InvokeError::Spawn { program: program(), source })?;
+        let ended = timeout(self.deadline, runtime.reap(self.children)).await;
+        match ended {
+            Ok(0) => Ok(()),
+            Ok(status) => {
+                let failure = self.failure(status);
+                Err(InvokeError::Failed { program: program(), failure })
+            }
+            Err(_) => {
+                self.kill(&runtime).await;
+                Err(InvokeError::Deadline { program: program(), deadline: self.deadline })
+            }
+        }
+    }
+
+    fn spawn(self, argv: &Argv, stdio: Option<ChildStdio>) -> io::Result<std::sync::Arc<Live>> {
+        File::create(self.log)?;
+        let mut command = Command::new(argv.program());
+        command.args(argv.args()).process_group(0).current_dir("/");
+        match stdio {
+            Some(stdio) => {
+                command.stdin(stdio.stdin).stdout(stdio.stdout).stderr(stdio.stderr);
+            }
+            None => {
+                let log = OpenOptions::new().append(true).open(self.log)?;
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            }
+        }
+        let child = command.spawn()?;
+        Live::open(child.id(), self.children)
+    }
+
+    async fn kill(self, runtime: &Live) {
+        if let Some(group) = Pid::from_raw(runtime.pid().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = timeout(KILL_GRACE, runtime.reap(self.children)).await;
+    }
+
+    fn failure(self, status: u32) -> Failure {
+        let log = fs::read(self.log).unwrap_or_default();
+        match last_error(&String::from_utf8_lossy(&log)) {
+            Some(text) => Failure::of(self.kind, &text),
+            None => Failure::Other { text: format!("exit status {status}, nothing logged") },
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::io;
+
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// The signals a server cares for, read from a descriptor so that no handler ever runs. They are
+/// blocked; the standard library unblocks them in each child it spawns.
+pub(crate) struct Signals(AsyncFd<SignalFd>);
+
+impl Signals {
+    /// Blocks SIGCHLD, SIGTERM and SIGINT and listens to them.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self(super::watch(fd, Interest::READABLE)?))
+    }
+
+    /// The next signal's number.
+    pub(crate) async fn next(&self) -> io::Result<Signal> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            match self.0.get_ref().read_signal() {
+                Ok(Some(info)) => {
+                    let number = i32::try_from(info.ssi_signo).unwrap_or_default();
+                    return Signal::try_from(number).map_err(io::Error::from);
+                }
+                Ok(None) => ready.clear_ready(),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
