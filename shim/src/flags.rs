@@ -66,11 +66,13 @@ impl Flags {
                 "v" | "version" => flags.verb = Verb::Version,
                 "info" => flags.verb = Verb::Info,
                 _ => {
-                    let taken = ["namespace", "address", "publish-binary", "id", "bundle", "socket"];
+                    let taken =
+                        ["namespace", "address", "publish-binary", "id", "bundle", "socket"];
                     if !taken.contains(&name) {
                         return Err(FlagError::Unknown(arg));
                     }
-                    let value = given.or_else(|| args.next()).ok_or(FlagError::NoValue(arg.clone()))?;
+                    let value =
+                        given.or_else(|| args.next()).ok_or(FlagError::NoValue(arg.clone()))?;
                     flags.set(name, value);
                 }
             }

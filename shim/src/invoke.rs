@@ -59,10 +59,15 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Runs `argv` to its end. `stdio` is what the container's process inherits; a call that makes
     /// no process gets the null device, and its stderr goes to the log.
-    pub(crate) async fn run(self, argv: &Argv, stdio: Option<ChildStdio>) -> Result<(), InvokeError> {
+    pub(crate) async fn run(
+        self,
+        argv: &Argv,
+        stdio: Option<ChildStdio>,
+    ) -> Result<(), InvokeError> {
         let program = || argv.program().to_string_lossy().into_owned();
         let spawned = self.spawn(argv, stdio);
-        let runtime = spawned.map_err(|source| InvokeError::Spawn { program: program(), source })?;
+        let runtime =
+            spawned.map_err(|source| InvokeError::Spawn { program: program(), source })?;
         let ended = timeout(self.deadline, runtime.reap(self.children)).await;
         match ended {
             Ok(0) => Ok(()),

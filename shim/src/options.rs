@@ -199,16 +199,15 @@ mod tests {
         let good = for_container(Some(&any(&options, "")), "n").unwrap().runtime.unwrap();
         assert_eq!(good.deadline, Duration::from_secs(7));
         options.kind = "docker".into();
-        assert!(matches!(
-            for_container(Some(&any(&options, "")), "n"),
-            Err(OptionsError::Kind(_))
-        ));
+        assert!(matches!(for_container(Some(&any(&options, "")), "n"), Err(OptionsError::Kind(_))));
     }
 
     #[test]
     fn options_of_no_known_type_are_an_error() {
         let odd = Any { type_url: "x.y.Z".into(), ..Any::default() };
-        assert!(matches!(for_container(Some(&odd), "n"), Err(OptionsError::Unknown(t)) if t == "x.y.Z"));
+        assert!(
+            matches!(for_container(Some(&odd), "n"), Err(OptionsError::Unknown(t)) if t == "x.y.Z")
+        );
         assert!(for_container(None, "n").unwrap().runtime.is_none());
     }
 }

@@ -53,11 +53,7 @@ impl Spec {
     /// What becomes of the other processes when init ends.
     pub(crate) fn pid_namespace(&self) -> PidNamespace {
         let own = |n: &Namespace| n.r#type == "pid" && n.path.is_empty();
-        if self.linux.namespaces.iter().any(own) {
-            PidNamespace::Own
-        } else {
-            PidNamespace::Shared
-        }
+        if self.linux.namespaces.iter().any(own) { PidNamespace::Own } else { PidNamespace::Shared }
     }
 }
 

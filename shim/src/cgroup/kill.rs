@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -18,12 +18,13 @@ pub(crate) fn signal_all(cgroups: &Cgroups, signal: u32) {
         && let Some(dir) = cgroups.v2_dir()
         && fs::write(dir.join("cgroup.kill"), "1").is_ok()
     {
+        thaw(cgroups);
         return;
     }
     let frozen = freeze(cgroups);
     signal_each(cgroups, signal);
-    if let Some(thaw) = frozen {
-        thaw();
+    if let Some(switch) = frozen {
+        switch.thaw();
     }
 }
 
@@ -41,13 +42,37 @@ fn signal_each(cgroups: &Cgroups, signal: Signal) {
     }
 }
 
-/// Freezes without waiting for the last process; what it returns thaws again.
-fn freeze(cgroups: &Cgroups) -> Option<impl FnOnce() + use<>> {
-    let v2 = cgroups.v2_dir().map(|d| (d.join("cgroup.freeze"), "1", "0"));
-    let v1 = || cgroups.v1_dir("freezer").map(|d| (d.join("freezer.state"), "FROZEN", "THAWED"));
-    let (file, on, off) = v2.filter(|(f, ..)| Path::exists(f)).or_else(v1)?;
-    fs::write(&file, on).ok()?;
-    Some(move || {
-        let _ = fs::write(&file, off);
-    })
+/// Lets a frozen container run.
+pub(crate) fn thaw(cgroups: &Cgroups) {
+    if let Some(switch) = Switch::of(cgroups) {
+        switch.thaw();
+    }
+}
+
+/// Freezes without waiting for the last process.
+fn freeze(cgroups: &Cgroups) -> Option<Switch> {
+    let switch = Switch::of(cgroups)?;
+    fs::write(&switch.file, switch.on).ok().map(|()| switch)
+}
+
+/// The file that freezes and thaws a cgroup.
+struct Switch {
+    file: PathBuf,
+    on: &'static str,
+    off: &'static str,
+}
+
+impl Switch {
+    fn of(cgroups: &Cgroups) -> Option<Self> {
+        // A host with both has its processes in both; runtimes freeze by the old one then.
+        if let Some(dir) = cgroups.v1_dir("freezer") {
+            return Some(Self { file: dir.join("freezer.state"), on: "FROZEN", off: "THAWED" });
+        }
+        let file = cgroups.v2_dir()?.join("cgroup.freeze");
+        Some(Self { file, on: "1", off: "0" })
+    }
+
+    fn thaw(&self) {
+        let _ = fs::write(&self.file, self.off);
+    }
 }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use kill::signal_all;
+pub(crate) use kill::{signal_all, thaw};
 pub(crate) use metrics::metrics;
 pub(crate) use oom::OomWatch;
 
@@ -51,10 +51,7 @@ impl Cgroups {
         };
         // The root is never a container's cgroup: then this hierarchy is not in use.
         let used = |p: &Box<str>| &**p != "/";
-        Self {
-            v1: V1_WITNESSES.into_iter().find_map(of).filter(used),
-            v2: of("").filter(used),
-        }
+        Self { v1: V1_WITNESSES.into_iter().find_map(of).filter(used), v2: of("").filter(used) }
     }
 
     /// Directory in the v1 hierarchy of `controller`, if it is there.
@@ -166,10 +163,7 @@ mod tests {
     #[test]
     fn a_process_on_v1_and_one_on_v2_are_found() {
         let v1 = "12:memory:/kubepods/a\n11:cpu,cpuacct:/kubepods/a\n1:name=systemd:/x\n0::/\n";
-        assert_eq!(
-            Cgroups::parse(v1),
-            Cgroups { v1: Some("/kubepods/a".into()), v2: None }
-        );
+        assert_eq!(Cgroups::parse(v1), Cgroups { v1: Some("/kubepods/a".into()), v2: None });
         let v2 = "0::/kubepods.slice/crisp-1.scope\n";
         assert_eq!(
             Cgroups::parse(v2),

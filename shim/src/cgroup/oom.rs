@@ -73,7 +73,8 @@ impl OomBell {
                 let Ok(mut ready) = file.ready(Interest::PRIORITY).await else { return false };
                 let mut text = String::new();
                 let mut reader = file.get_ref();
-                let read = io::Seek::rewind(&mut reader).and_then(|()| reader.read_to_string(&mut text));
+                let read =
+                    io::Seek::rewind(&mut reader).and_then(|()| reader.read_to_string(&mut text));
                 ready.clear_ready();
                 read.is_ok()
             }

@@ -59,7 +59,11 @@ impl NewContainer {
         made
     }
 
-    async fn make(&self, pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32, ContainerError> {
+    async fn make(
+        &self,
+        pod: &Arc<Pod>,
+        container: &Arc<Container>,
+    ) -> Result<u32, ContainerError> {
         let _verb = container.verb.lock().await;
         let spec = container.read_spec()?;
         let _ = container.pid_namespace.set(spec.pid_namespace());

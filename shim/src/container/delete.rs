@@ -9,8 +9,7 @@ use tokio::time::timeout;
 
 use super::{Container, ContainerError, Exec, Rootfs};
 use crate::{
-    cgroup,
-    mounts,
+    cgroup, mounts,
     pod::Pod,
     process::{Exit, Phase, Verb},
     record::ContainerRecord,
@@ -51,8 +50,10 @@ impl Container {
         }
         let thing = || format!("container {}", self.id);
         if let Some(live) = self.init.live() {
-            live.signal(SIGKILL).map_err(|source| {
-                ContainerError::Signal { signal: SIGKILL, thing: thing(), source }
+            live.signal(SIGKILL).map_err(|source| ContainerError::Signal {
+                signal: SIGKILL,
+                thing: thing(),
+                source,
             })?;
         }
         let ended = timeout(KILLED, self.init.stopped()).await.ok().flatten();

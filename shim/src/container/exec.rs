@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use crisp_runtimes::{ExecFiles, Tty};

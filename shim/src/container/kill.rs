@@ -6,8 +6,10 @@ use super::{Container, ContainerError, Target};
 use crate::{
     cgroup,
     pod::Pod,
-    process::{Refusal, Verb},
+    process::{Phase, Refusal, Verb},
 };
+
+const SIGKILL: u32 = 9;
 
 /// Whom a signal reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +22,12 @@ pub(crate) enum Reach {
 
 impl Target {
     /// Sends a signal; a process that is gone is an error that says so.
-    pub(crate) async fn kill(&self, pod: &Pod, signal: u32, reach: Reach) -> Result<(), ContainerError> {
+    pub(crate) async fn kill(
+        &self,
+        pod: &Pod,
+        signal: u32,
+        reach: Reach,
+    ) -> Result<(), ContainerError> {
         let thing = || self.thing();
         let refused = |refusal| ContainerError::Refused { thing: thing(), refusal };
         let process = self.process();
@@ -29,7 +36,9 @@ impl Target {
             Self::Init(container) | Self::Exec(container, _) => container,
         };
         match (reach, self) {
-            (_, Self::Init(_)) if container.driven.runtime.kind.signalling() == Signalling::ThroughRuntime => {
+            (_, Self::Init(_))
+                if container.driven.runtime.kind.signalling() == Signalling::ThroughRuntime =>
+            {
                 return container.kill_through_runtime(pod, signal, reach).await;
             }
             (Reach::Container, Self::Init(_)) => {
@@ -40,9 +49,17 @@ impl Target {
             _ => {}
         }
         let Some(live) = process.live() else { return Err(refused(Refusal::NotStarted)) };
-        let sent = live
-            .signal(signal)
-            .map_err(|source| ContainerError::Signal { signal, thing: thing(), source })?;
+        let sent = live.signal(signal).map_err(|source| ContainerError::Signal {
+            signal,
+            thing: thing(),
+            source,
+        })?;
+        if signal == SIGKILL
+            && let (Phase::Paused, Some(cgroups)) = (process.phase(), container.cgroups())
+        {
+            // On cgroup v1 a frozen process does not even die.
+            cgroup::thaw(cgroups);
+        }
         if sent || reach == Reach::Container { Ok(()) } else { Err(refused(Refusal::Stopped)) }
     }
 

@@ -27,8 +27,8 @@ use crate::{
     cgroup::{Cgroups, OomWatch},
     invoke::Call,
     options::Driven,
-    process::{Phase, Process, Refusal, StdioText, Verb, lock},
     pod::Pod,
+    process::{Phase, Process, Refusal, StdioText, Verb, lock},
     spec::PidNamespace,
 };
 
@@ -77,13 +77,7 @@ impl Target {
 }
 
 impl Container {
-    fn new(
-        id: String,
-        bundle: PathBuf,
-        driven: Driven,
-        stdio: StdioText,
-        rootfs: Rootfs,
-    ) -> Self {
+    fn new(id: String, bundle: PathBuf, driven: Driven, stdio: StdioText, rootfs: Rootfs) -> Self {
         Self {
             id,
             bundle,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use containerd_shim_protos::events::task::TaskStart;
 
 use super::{Container, ContainerError};
-use crate::{pod::Pod, process::{Phase, Verb}};
+use crate::{
+    pod::Pod,
+    process::{Phase, Verb},
+};
 
 impl Container {
     /// Lets init run the user's program.

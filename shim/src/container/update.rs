@@ -65,7 +65,8 @@ impl Container {
             thing: thing(),
             source: std::io::ErrorKind::NotFound.into(),
         })?;
-        cgroup::metrics(cgroups).map_err(|source| ContainerError::Metrics { thing: thing(), source })
+        cgroup::metrics(cgroups)
+            .map_err(|source| ContainerError::Metrics { thing: thing(), source })
     }
 
     fn failed(&self, verb: &'static str, source: crate::invoke::InvokeError) -> ContainerError {

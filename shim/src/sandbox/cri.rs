@@ -101,7 +101,10 @@ mod tests {
         assert_eq!(config.hostname, "web-0");
         assert_eq!(config.cgroup_parent.as_deref(), Some("/pod"));
         assert_eq!(config.sysctls["kernel.sem"], "1 2 3 4");
-        assert_eq!((config.network, config.pid, config.ipc), (Mode::Node, Mode::Container, Mode::Pod));
+        assert_eq!(
+            (config.network, config.pid, config.ipc),
+            (Mode::Node, Mode::Container, Mode::Pod)
+        );
         assert_eq!(Config::parse(b""), Config::default());
     }
 }

@@ -230,7 +230,11 @@ fn init_file() -> io::Result<OwnedFd> {
         image = &image[written..];
     }
     // A file that is open for writing is not executed.
-    Ok(open(format!("/proc/self/fd/{}", made.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(open(
+        format!("/proc/self/fd/{}", made.as_raw_fd()),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 fn spawn_init(image: &OwnedFd) -> Result<u32, String> {

@@ -167,8 +167,7 @@ mod tests {
 
     #[test]
     fn a_cri_pod_on_the_hosts_network_keeps_the_hosts_name() {
-        let config =
-            Config { hostname: "x".into(), network: Mode::Node, ..Config::default() };
+        let config = Config { hostname: "x".into(), network: Mode::Node, ..Config::default() };
         let plan = Plan::of_cri(config, "").unwrap();
         assert_eq!((plan.hostname, plan.uts), (None, Share::Host));
         assert_eq!((plan.ipc, plan.pid), (Share::Pod, Share::Pod));

@@ -211,7 +211,11 @@ impl Task for TaskService {
         Ok(StatsResponse { stats: MessageField::some(stats), ..StatsResponse::default() })
     }
 
-    async fn connect(&self, _: &Context, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
+    async fn connect(
+        &self,
+        _: &Context,
+        request: ConnectRequest,
+    ) -> ttrpc::Result<ConnectResponse> {
         let task_pid = self.pod.container(&request.id).map_or(0, |c| c.init.pid());
         Ok(ConnectResponse {
             shim_pid: std::process::id(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the binary does when it is called, one file per verb.
 
-mod dialect;
 mod delete;
+mod dialect;
 mod info;
 mod make_namespaces;
 mod serve;

@@ -26,7 +26,8 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failed> {
     let socket = Socket { listener: take_stdin()?, path: flags.socket.clone() };
     let _ = setsid();
     set_child_subreaper(Some(getpid()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(serve(flags, socket))
 }
 

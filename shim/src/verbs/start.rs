@@ -6,7 +6,11 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::{UnixListener, UnixStream}, process::CommandExt},
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+            process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
+
+use containerd_shim_protos::api::{DeleteResponse, Status};
+use containerd_shim_protos::shim_async::{Client, TaskClient};
+use protobuf::Message;
+use rustix::process::{Pid, Signal, kill_process};
+use ttrpc::Code;
+
+use crate::bench::{
+    Bench, alive, code, eventually, podio_any, run_verb, runtimes, soon, start_shim, with_each,
+};
+
+#[tokio::test]
+async fn a_client_that_vanishes_cancels_nothing() {
+    with_each(|bench| async move {
+        bench.write_bundle("c", &["sleep", "600"], |_| ());
+        let mut request = ttrpc::Request::new();
+        request.service = "containerd.task.v2.Task".to_owned();
+        request.method = "Create".to_owned();
+        request.payload = bench.create_request("c").write_to_bytes().unwrap();
+        let client = Client::connect(&bench.address).await.unwrap();
+        let call = tokio::time::timeout(Duration::from_millis(3), client.request(request)).await;
+        assert!(call.is_err(), "too quick to vanish in the middle");
+        drop(client);
+        let state = || bench.state("c", "");
+        let end = Instant::now() + Duration::from_secs(10);
+        while state().await.status() != Status::CREATED && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(state().await.status(), Status::CREATED);
+        bench.start("c", "").await.unwrap();
+        bench.kill("c", "", 9).await.unwrap();
+        bench.wait("c", "").await;
+        bench.delete("c", "").await.unwrap();
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hung_runtime_is_killed_at_its_deadline_and_blocks_nobody() {
+    with_each(|bench| async move {
+        let pid = bench.run("other", &["sleep", "600"]).await;
+        let hung = bench.dir.path().join("hung-runtime");
+        fs::write(&hung, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        fs::set_permissions(&hung, fs::Permissions::from_mode(0o755)).unwrap();
+        bench.write_bundle("c", &["sleep", "600"], |_| ());
+        let mut options = bench.runtime_options();
+        options.binary = hung.to_string_lossy().into_owned();
+        options.deadline_s = 1;
+        let mut request = bench.create_request("c");
+        request.options = Some(podio_any(&options)).into();
+        let task = bench.task.clone();
+        let create = tokio::spawn(async move { task.create(soon(), &request).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let begin = Instant::now();
+        assert_eq!(bench.state("other", "").await.pid, pid);
+        bench.kill("other", "", 9).await.unwrap();
+        assert_eq!(bench.wait("other", "").await.exit_status, 137);
+        assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+        let error = create.await.unwrap().unwrap_err();
+        assert_eq!(code(&error), Code::DEADLINE_EXCEEDED);
+        assert!(error.to_string().contains("hung-runtime"), "{error}");
+        bench.delete("other", "").await.unwrap();
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_start_finds_the_server_of_its_sandbox() {
+    with_each(|bench| async move {
+        assert_eq!(start_shim(bench.dir.path(), "pod"), bench.address);
+        bench.write_bundle("member", &["true"], |spec| {
+            spec["annotations"] = serde_json::json!({"io.kubernetes.cri.sandbox-id": "pod"});
+        });
+        assert_eq!(start_shim(bench.dir.path(), "member"), bench.address);
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_older_task_service_and_unknown_ids_are_answered() {
+    with_each(|bench| async move {
+        let client = Client::connect(&bench.address).await.unwrap();
+        for service in ["containerd.task.v2.Task", "containerd.task.v3.Task"] {
+            let mut request = ttrpc::Request::new();
+            request.service = service.to_owned();
+            request.method = "State".to_owned();
+            let error = client.request(request).await.unwrap_err();
+            assert_eq!(code(&error), Code::NOT_FOUND, "{service}: {error}");
+        }
+        let _: TaskClient = TaskClient::new(client);
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_containers_are_killed_while_they_start() {
+    with_each(|bench| async move {
+        let round = |n: usize| {
+            let bench = &bench;
+            async move {
+                let id = format!("c{n}");
+                bench.write_bundle(&id, &["sleep", "600"], |_| ());
+                let pid = bench.create(&id).await;
+                let (started, killed) =
+                    futures::future::join(bench.start(&id, ""), bench.kill(&id, "", 9)).await;
+                if killed.is_err() {
+                    bench.kill(&id, "", 9).await.unwrap();
+                }
+                drop(started);
+                assert_eq!(bench.wait(&id, "").await.exit_status, 137);
+                bench.delete(&id, "").await.unwrap();
+                assert!(!alive(pid));
+            }
+        };
+        futures::future::join_all((0..8).map(round)).await;
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn delete_cleans_up_after_a_shim_that_died() {
+    for (kind, binary) in runtimes() {
+        let bench = Bench::new(kind, binary).await;
+        let pid = bench.run("c", &["sleep", "600"]).await;
+        let shim = Pid::from_raw(bench.shim_pid.cast_signed()).unwrap();
+        kill_process(shim, Signal::KILL).unwrap();
+        eventually("the shim is gone", || !alive(bench.shim_pid)).await;
+        assert!(alive(pid), "the container outlives its shim");
+        let answer = run_verb(bench.dir.path(), "c", "delete", b"");
+        let answer = DeleteResponse::parse_from_bytes(&answer).unwrap();
+        assert_eq!((answer.pid, answer.exit_status), (pid, 137));
+        assert!(!alive(pid));
+        assert!(!bench.dir.path().join("state/c").exists());
+        run_verb(bench.dir.path(), "c", "delete", b"");
+    }
+}
