@@ -10,6 +10,7 @@ use std::{
         unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -24,7 +25,8 @@ use super::IoError;
 
 /// Longest path that fits a socket's address, in bytes.
 const LONGEST: usize = 107;
-const NAME: &str = "console.sock";
+/// Sockets made so far: an exec's stands beside its container's.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// A console socket, until the terminal has come.
 #[derive(Debug)]
@@ -39,7 +41,8 @@ pub(super) struct ConsoleSocket {
 impl ConsoleSocket {
     /// Listens in `directory`, however long its path is.
     pub(super) fn listen(directory: &Path) -> Result<Self, IoError> {
-        let file = directory.join(NAME);
+        let name = format!("console-{}.sock", MADE.fetch_add(1, Ordering::Relaxed));
+        let file = directory.join(&name);
         let failed = |e: io::Error| IoError::stream("console socket", &file, e);
         let _ = fs::remove_file(&file);
         let opened = OwnedFd::from(fs::File::open(directory).map_err(failed)?);
@@ -47,7 +50,7 @@ impl ConsoleSocket {
             file.clone()
         } else {
             let through = format!("/proc/{}/fd/{}", std::process::id(), opened.as_raw_fd());
-            Path::new(&through).join(NAME)
+            Path::new(&through).join(&name)
         };
         let listener = UnixListener::bind(&address).map_err(failed)?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).map_err(failed)?;

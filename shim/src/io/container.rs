@@ -50,6 +50,8 @@ struct State {
     tasks: Vec<AbortHandle>,
     /// Keeps a plain pipe to standard input from ending before it shall.
     hold: Option<OwnedFd>,
+    /// Keep what is in plain pipes for a reader that is away.
+    output_holds: Vec<OwnedFd>,
     console: Option<Arc<ConsoleSocket>>,
     terminal: Option<Arc<AsyncFd<OwnedFd>>>,
     size: Option<Winsize>,
@@ -61,7 +63,8 @@ impl ContainerIo {
     /// Makes and opens all that the process needs, before it is created. Must be called within
     /// the runtime.
     ///
-    /// `directory` is the bundle; an exec with a terminal needs a directory of its own.
+    /// `directory` is the bundle. An exec shares its container's, and so has no log and is not
+    /// attached to: its streams are [`Stdio::Null`] or [`Stdio::Path`].
     ///
     /// # Errors
     /// [`IoError`] names the stream that cannot be had; nothing is left behind.
@@ -208,7 +211,11 @@ impl ContainerIo {
     fn output_end(&self, stream: &Stdio, source: Source, name: &str) -> Result<OwnedFd, IoError> {
         let log = match stream {
             Stdio::Null => return fifo::null(),
-            Stdio::Path(path) => return fifo::output(path, self.0.streams.reader_gone),
+            Stdio::Path(path) => {
+                let (end, hold) = fifo::output(path, self.0.streams.reader_gone)?;
+                self.0.state().output_holds.extend(hold);
+                return Ok(end);
+            }
             Stdio::Attach => None,
             Stdio::CriLog(path) => self.0.log(path),
         };

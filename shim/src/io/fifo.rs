@@ -68,18 +68,23 @@ pub(super) fn waiting(fd: OwnedFd, path: &Path) -> Result<OwnedFd, IoError> {
 }
 
 /// What a process writes its output to when `path` is served by someone else: a pipe, or a
-/// regular file that is appended to.
-pub(super) fn output(path: &Path, reader_gone: ReaderGone) -> Result<OwnedFd, IoError> {
+/// regular file that is appended to. And the hold that keeps what is in the pipe from going with
+/// the process, should its reader be away then.
+pub(super) fn output(
+    path: &Path,
+    reader_gone: ReaderGone,
+) -> Result<(OwnedFd, Option<OwnedFd>), IoError> {
     if !is_pipe(path)? {
         let file = OpenOptions::new().append(true).open(path);
-        return file.map(Into::into).map_err(|e| IoError::stream("output file", path, e));
+        let file = file.map_err(|e| IoError::stream("output file", path, e))?;
+        return Ok((file.into(), None));
     }
-    // A process that holds the read end too meets neither SIGPIPE nor an error, however often
-    // its readers come and go. The reader still sees the end when the process is gone.
-    let hold = both(path)?;
+    let hold = reader(path)?;
     match reader_gone {
-        ReaderGone::Blocks => waiting(hold, path),
-        ReaderGone::Breaks => waiting(writer(path)?, path),
+        // A process that holds the read end too meets neither SIGPIPE nor an error, however
+        // often its readers come and go. The reader still sees the end when the process is gone.
+        ReaderGone::Blocks => Ok((waiting(both(path)?, path)?, Some(hold))),
+        ReaderGone::Breaks => Ok((waiting(writer(path)?, path)?, None)),
     }
 }
 

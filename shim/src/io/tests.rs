@@ -7,7 +7,6 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -304,18 +303,18 @@ async fn a_process_without_streams_can_not_be_attached_to() {
 }
 
 #[tokio::test]
-async fn a_plain_pipe_is_written_by_the_process_itself() {
+async fn a_plain_pipe_keeps_the_last_output_for_a_reader_that_is_away() {
     let bundle = Bundle::new();
     let path = bundle.path("out");
     super::fifo::make(&path).unwrap();
     // Nobody reads yet, and opening does not wait for it.
     let streams = Streams { stdout: Stdio::Path(path.clone()), ..Default::default() };
-    let (_io, child) = bundle.open(streams);
-    let child = run("echo hello", child);
-    let (tell, text) = mpsc::channel();
-    thread::spawn(move || tell.send(fs::read_to_string(path).unwrap()));
-    assert_eq!(exit(child).await, 0);
-    assert_eq!(text.recv_timeout(SOON).unwrap(), "hello\n");
+    let (io, child) = bundle.open(streams);
+    assert_eq!(exit(run("echo hello", child)).await, 0);
+    let mut text = String::new();
+    fs::File::from(super::fifo::reader(&path).unwrap()).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello\n");
+    drop(io);
 }
 
 #[tokio::test]

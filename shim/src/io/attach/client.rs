@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
@@ -14,6 +14,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::Notify,
+    time::timeout,
 };
 
 use super::{
@@ -27,8 +28,9 @@ use crate::io::{
 
 /// Most bytes that wait for one attachment. What comes on top is lost to it.
 const WAITING: usize = 256 << 10;
-/// An attachment that has taken nothing for so long while its bytes waited is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An attachment that takes nothing for so long while bytes wait for it is given up. Long enough
+/// for somebody who has stopped the terminal to read.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What waits to be sent to one attachment.
 pub(super) struct Outbox {
@@ -41,7 +43,6 @@ struct Queue {
     bytes: Vec<u8>,
     /// Bytes taken by the sender that the socket has not taken yet.
     sending: usize,
-    last_sent: Instant,
     open: AttachTo,
     closed: bool,
 }
@@ -55,38 +56,23 @@ pub(super) struct Feed {
 
 impl Outbox {
     pub(super) fn new(wants: AttachTo) -> Self {
-        let queue = Queue {
-            bytes: Vec::new(),
-            sending: 0,
-            last_sent: Instant::now(),
-            open: wants,
-            closed: false,
-        };
+        let queue = Queue { bytes: Vec::new(), sending: 0, open: wants, closed: false };
         Self { wants, queue: Mutex::new(queue), changed: Notify::new() }
     }
 
-    /// Adds output if there is room. False: the attachment is given up.
-    pub(super) fn push(&self, source: Source, bytes: &[u8]) -> bool {
+    /// Adds output if there is room for all of it.
+    pub(super) fn push(&self, source: Source, bytes: &[u8]) {
         let wanted = match source {
             Source::Stdout => self.wants.stdout,
             Source::Stderr => self.wants.stderr,
         };
         let mut queue = self.queue();
-        if !wanted || queue.closed {
-            return !queue.closed;
-        }
         let waiting = queue.sending + queue.bytes.len();
-        if waiting + HEADER + bytes.len() > WAITING {
-            queue.closed = queue.last_sent.elapsed() > PATIENCE;
-        } else {
-            if waiting == 0 {
-                queue.last_sent = Instant::now();
-            }
+        if wanted && waiting + HEADER + bytes.len() <= WAITING {
             queue.bytes.extend_from_slice(&header(source.number(), bytes.len()));
             queue.bytes.extend_from_slice(bytes);
+            self.changed.notify_one();
         }
-        self.changed.notify_one();
-        !queue.closed
     }
 
     /// Ends a stream. The mark is small and always fits.
@@ -127,31 +113,16 @@ impl Outbox {
     fn sent(&self, count: usize) {
         let mut queue = self.queue();
         queue.sending = queue.sending.saturating_sub(count);
-        queue.last_sent = Instant::now();
-    }
-
-    fn is_given_up(&self) -> bool {
-        let queue = self.queue();
-        queue.closed && queue.last_sent.elapsed() > PATIENCE
     }
 
     async fn send(&self, mut socket: OwnedWriteHalf) -> io::Result<()> {
         while let Some(bytes) = self.take() {
             if bytes.is_empty() {
                 self.changed.notified().await;
-                continue;
             }
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
-                let written = tokio::select! {
-                    written = socket.write(rest) => written?,
-                    () = self.changed.notified() => {
-                        if self.is_given_up() {
-                            return Err(io::ErrorKind::TimedOut.into());
-                        }
-                        continue;
-                    }
-                };
+                let written = timeout(PATIENCE, socket.write(rest)).await??;
                 rest = &rest[written..];
                 self.sent(written);
             }

@@ -21,8 +21,9 @@ impl Hub {
         if bytes.is_empty() {
             return;
         }
-        let mut state = self.state();
-        state.outboxes.retain(|outbox| outbox.push(source, bytes));
+        for outbox in &self.state().outboxes {
+            outbox.push(source, bytes);
+        }
     }
 
     /// Tells all that a stream has ended.
