@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     AttachTo, ChildStdio, IoError, Streams,
-    attach::{self, Hub},
+    attach::{self, Feed, Hub},
     console::ConsoleSocket,
     fifo,
     log_file::LogFile,
@@ -29,6 +29,9 @@ use super::{
     streams::Source,
 };
 use crate::sys::watch;
+
+/// How long the last output of a terminal may take to come through.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The streams of one container or exec. Clones share them; the last one to go closes them.
 #[derive(Clone)]
@@ -143,25 +146,26 @@ impl ContainerIo {
         self.0.logs.iter().map(|log| lock(log).lost()).sum()
     }
 
-    /// Brings all that the process wrote before its exit into the log. Call it after the exit;
-    /// a child that outlived the process and writes on does not hold it up. A terminal's last
-    /// words take a moment to come through, at most `limit`.
-    pub async fn drained(&self, limit: Duration) {
+    /// Brings all that the process wrote before its exit into the log. Call it after the exit,
+    /// before anyone is told; a child that outlived the process and writes on does not hold it
+    /// up. A terminal's last words take a moment to come through.
+    pub async fn drained(&self) {
         let outputs = self.0.state().outputs.clone();
         for output in outputs {
             if self.0.streams.terminal {
-                let _ = timeout(limit, output.ended()).await;
+                let _ = timeout(LAST_WORDS, output.ended()).await;
             }
             output.catch_up();
         }
     }
 
-    /// Makes `socket` listen for one attachment. Streams that the container does not have are
-    /// left out.
+    /// Makes a socket in `directory` that listens for one attachment, and answers with its path;
+    /// a short one, since an address holds 107 bytes. Streams that the container does not have
+    /// are left out.
     ///
     /// # Errors
     /// [`IoError::NotAttachable`] when it has none of them, [`IoError::Stream`] for the socket.
-    pub fn attach(&self, to: AttachTo, socket: &Path) -> Result<(), IoError> {
+    pub fn attach(&self, to: AttachTo, directory: &Path) -> Result<PathBuf, IoError> {
         let streams = &self.0.streams;
         let has = |stream: &Stdio| matches!(stream, Stdio::Attach | Stdio::CriLog(_));
         let to = AttachTo {
@@ -172,9 +176,11 @@ impl ContainerIo {
         if to == AttachTo::default() {
             return Err(IoError::NotAttachable(self.0.directory.display().to_string()));
         }
-        let stdin = to.stdin.then(|| self.0.stdin.clone());
-        let once = streams.stdin_once && !streams.terminal;
-        attach::offer(socket, to, self.0.hub.clone(), stdin, once)
+        let feed = to.stdin.then(|| Feed {
+            stdin: self.0.stdin.clone(),
+            once: streams.stdin_once && !streams.terminal,
+        });
+        attach::offer(directory, to, self.0.hub.clone(), feed)
     }
 
     /// Lets go of standard input: the process reads its end once every other writer is gone too.

@@ -19,7 +19,6 @@ mod fifo;
 mod log_file;
 mod output;
 mod relay;
-mod service;
 mod stdin;
 mod streams;
 #[cfg(test)]
@@ -28,5 +27,4 @@ mod timestamp;
 
 pub use container::ContainerIo;
 pub use error::IoError;
-pub use service::{PodIoService, Registry};
 pub use streams::{AttachTo, ChildStdio, ReaderGone, Streams};

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, BufWriter, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -86,9 +86,8 @@ fn read_frames(mut socket: UnixStream) -> [Vec<u8>; 3] {
     streams
 }
 
-fn attach(io: &ContainerIo, to: AttachTo, socket: &Path) -> UnixStream {
-    io.attach(to, socket).unwrap();
-    UnixStream::connect(socket).unwrap()
+fn attach(io: &ContainerIo, to: AttachTo, directory: &Path) -> UnixStream {
+    UnixStream::connect(io.attach(to, directory).unwrap()).unwrap()
 }
 
 fn frame(bytes: &[u8]) -> Vec<u8> {
@@ -104,7 +103,7 @@ async fn both_streams_are_logged_and_a_line_without_an_end_is_partial() {
     let (io, child) = bundle.open(bundle.logged());
     let child = run("echo one; echo two >&2; printf three", child);
     assert_eq!(exit(child).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     let mut log = bundle.log();
     log.sort();
     assert_eq!(
@@ -126,7 +125,7 @@ async fn a_child_that_outlives_the_process_does_not_hold_up_the_drain() {
     let child = run("(sleep 1; echo late) & echo early", child);
     assert_eq!(exit(child).await, 0);
     let start = Instant::now();
-    io.drained(SOON).await;
+    io.drained().await;
     assert!(start.elapsed() < Duration::from_millis(500));
     assert_eq!(bundle.log(), [record("stdout", "F", "early")]);
     sleep(Duration::from_millis(1500)).await;
@@ -142,28 +141,37 @@ async fn two_hundred_megabytes_are_logged_without_a_flaw() {
     let (start, before) = (Instant::now(), cpu());
     let child = Command::new("cat").arg(&fill).stdout(child.stdout).spawn().unwrap();
     assert_eq!(exit(child).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     let (time, used) = (start.elapsed(), cpu() - before);
     eprintln!("200 MB in {time:?}, {used:?} of CPU here");
-    let log = fs::File::open(bundle.path("0.log")).unwrap();
-    let mut expected = 0;
-    for line in std::io::BufRead::lines(std::io::BufReader::new(log)) {
-        let line = line.unwrap();
-        assert_eq!(line.len(), 40 + 99, "{line:?}");
-        assert_eq!(line[40..].trim_start_matches('x').parse::<usize>().unwrap(), expected);
-        expected += 1;
+    let mut log = BufReader::with_capacity(1 << 20, fs::File::open(bundle.path("0.log")).unwrap());
+    let mut record = Vec::new();
+    for n in 0..LINES {
+        record.clear();
+        log.read_until(b'\n', &mut record).unwrap();
+        assert_eq!(record[30..40], *b" stdout F ", "line {n}");
+        assert_eq!(record[40..], line(n), "line {n}");
     }
-    assert_eq!(expected, LINES);
+    assert_eq!(log.read(&mut [0]).unwrap(), 0, "more was logged than written");
     fs::remove_file(fill).unwrap();
 }
 
-/// A file of numbered lines of 100 bytes.
+/// A numbered line of 100 bytes.
+fn line(mut number: usize) -> [u8; 100] {
+    let mut line = [b'x'; 100];
+    line[99] = b'\n';
+    for digit in line[..99].iter_mut().rev().take(8) {
+        *digit = b'0' + u8::try_from(number % 10).unwrap();
+        number /= 10;
+    }
+    line
+}
+
 fn filler(lines: usize) -> PathBuf {
     let (file, path) = tempfile::NamedTempFile::new().unwrap().keep().unwrap();
-    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
+    let mut file = BufWriter::with_capacity(1 << 20, file);
     for n in 0..lines {
-        let number = format!("{n}");
-        writeln!(file, "{}{number}", "x".repeat(99 - number.len())).unwrap();
+        file.write_all(&line(n)).unwrap();
     }
     file.flush().unwrap();
     path
@@ -189,7 +197,7 @@ async fn reopening_under_load_loses_splits_and_doubles_no_line() {
         assert!(bundle.path("0.log").exists());
         rotated.push(old);
     }
-    io.drained(SOON).await;
+    io.drained().await;
     assert!(rotated.len() > 1, "the load was over too soon");
     let mut all: Vec<_> =
         rotated.iter().flat_map(|old| records(&fs::read_to_string(old).unwrap())).collect();
@@ -210,7 +218,7 @@ async fn a_reopen_that_fails_keeps_the_old_file() {
     let error = io.reopen().unwrap_err().to_string();
     assert!(error.contains("logs does not exist"), "{error}");
     assert_eq!(exit(run("echo on", child)).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     assert!(fs::read_to_string(bundle.path("moved/0.log")).unwrap().ends_with(" on\n"));
 }
 
@@ -218,10 +226,10 @@ async fn a_reopen_that_fails_keeps_the_old_file() {
 async fn every_attachment_gets_all_output_while_one_is_stalled() {
     let bundle = Bundle::new();
     let (io, child) = bundle.open(bundle.logged());
-    let stalled = attach(&io, OUTPUT, &bundle.path("a"));
+    let stalled = attach(&io, OUTPUT, bundle.0.path());
     let readers: Vec<_> = ["b", "c"]
-        .map(|name| {
-            let socket = attach(&io, OUTPUT, &bundle.path(name));
+        .map(|_| {
+            let socket = attach(&io, OUTPUT, bundle.0.path());
             thread::spawn(move || read_frames(socket))
         })
         .into();
@@ -231,7 +239,7 @@ async fn every_attachment_gets_all_output_while_one_is_stalled() {
                   sleep 0.02; i=$((i+1)); done; echo err >&2";
     let start = Instant::now();
     assert_eq!(exit(run(script, child)).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     assert!(start.elapsed() < Duration::from_secs(10), "the stalled one held the others up");
     for reader in readers {
         let waiting = tokio::task::spawn_blocking(move || reader.join().unwrap());
@@ -250,8 +258,8 @@ async fn every_attachment_gets_all_output_while_one_is_stalled() {
 async fn an_attach_socket_takes_one_connection() {
     let bundle = Bundle::new();
     let (io, child) = bundle.open(bundle.logged());
-    let socket = bundle.path("a");
-    let _first = attach(&io, OUTPUT, &socket);
+    let socket = io.attach(OUTPUT, bundle.0.path()).unwrap();
+    let _first = UnixStream::connect(&socket).unwrap();
     sleep(Duration::from_millis(100)).await;
     assert!(!socket.exists());
     drop(child);
@@ -264,7 +272,7 @@ async fn input_from_an_attachment_reaches_the_process_and_ends_when_it_shall() {
     let (io, child) = bundle.open(streams);
     let child = run("cat; echo end", child);
     let both = AttachTo { stdin: true, stdout: true, stderr: false };
-    let mut socket = attach(&io, both, &bundle.path("a"));
+    let mut socket = attach(&io, both, bundle.0.path());
     sleep(Duration::from_millis(100)).await;
     socket.write_all(&frame(b"hello\n")).unwrap();
     socket.write_all(&frame(b"")).unwrap();
@@ -281,7 +289,7 @@ async fn input_that_is_not_once_stays_open_for_the_next_attachment() {
     let child = run("cat", child);
     let input = AttachTo { stdin: true, ..Default::default() };
     for text in ["one\n", "two\n"] {
-        let mut socket = attach(&io, input, &bundle.path("a"));
+        let mut socket = attach(&io, input, bundle.0.path());
         sleep(Duration::from_millis(50)).await;
         socket.write_all(&frame(text.as_bytes())).unwrap();
         socket.write_all(&frame(b"")).unwrap();
@@ -289,7 +297,7 @@ async fn input_that_is_not_once_stays_open_for_the_next_attachment() {
     }
     io.close_stdin();
     assert_eq!(exit(child).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     assert_eq!(bundle.log(), [record("stdout", "F", "one"), record("stdout", "F", "two")]);
 }
 
@@ -297,9 +305,9 @@ async fn input_that_is_not_once_stays_open_for_the_next_attachment() {
 async fn a_process_without_streams_can_not_be_attached_to() {
     let bundle = Bundle::new();
     let (io, _child) = bundle.open(Streams::default());
-    assert!(io.attach(OUTPUT, &bundle.path("a")).is_err());
+    assert!(io.attach(OUTPUT, bundle.0.path()).is_err());
     assert!(io.resize(80, 24).is_err());
-    assert!(!bundle.path("a").exists());
+    assert_eq!(fs::read_dir(bundle.0.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -346,7 +354,7 @@ async fn input_from_a_plain_pipe_ends_only_when_the_hold_is_let_go() {
     }
     io.close_stdin();
     assert_eq!(exit(child).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     let text: Vec<_> = bundle.log().into_iter().map(|(_, _, text)| text).collect();
     assert_eq!(text, ["one", "two", "end"]);
 }
@@ -395,12 +403,12 @@ async fn a_terminal_is_logged_as_one_stream_fed_and_resized() {
     let script = "stty size; read x; echo got $x >&2; stty size; printf end";
     let process = with_terminal(&io, script).await;
     let input = AttachTo { stdin: true, stdout: true, stderr: true };
-    let mut socket = attach(&io, input, &deep.path().join("a"));
+    let mut socket = attach(&io, input, deep.path());
     sleep(Duration::from_millis(300)).await;
     io.resize(100, 40).unwrap();
     socket.write_all(&frame(b"hello\n")).unwrap();
     assert_eq!(exit(process).await, 0);
-    io.drained(SOON).await;
+    io.drained().await;
     let lines: Vec<_> = records(&fs::read_to_string(&log).unwrap());
     assert_eq!(
         lines,

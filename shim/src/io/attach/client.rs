@@ -47,11 +47,11 @@ struct Queue {
     closed: bool,
 }
 
-/// How an attachment ends the container's input.
-pub(super) struct Feed {
-    pub(super) stdin: Arc<Stdin>,
+/// The container's input, as an attachment feeds it.
+pub(in crate::io) struct Feed {
+    pub(in crate::io) stdin: Arc<Stdin>,
     /// Whether the container's input ends with this attachment's.
-    pub(super) once: bool,
+    pub(in crate::io) once: bool,
 }
 
 impl Outbox {

@@ -6,5 +6,6 @@ mod frame;
 mod hub;
 mod socket;
 
+pub(super) use client::Feed;
 pub(super) use hub::Hub;
 pub(super) use socket::offer;

@@ -5,7 +5,10 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,33 +18,36 @@ use super::{
     Hub,
     client::{Feed, Outbox, serve},
 };
-use crate::io::{AttachTo, IoError, stdin::Stdin};
+use crate::io::{AttachTo, IoError};
 
 /// How long the socket waits for its connection.
 const UNUSED: Duration = Duration::from_secs(60);
 
-/// Makes the socket `path`, waits there for one connection and serves it. Returns once the
-/// socket listens.
+/// Sockets made so far.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// Makes a socket in `directory`, waits there for one connection and serves it. Answers with the
+/// socket's path once it listens.
 pub(in crate::io) fn offer(
-    path: &Path,
+    directory: &Path,
     wants: AttachTo,
     hub: Arc<Hub>,
-    stdin: Option<Arc<Stdin>>,
-    once: bool,
-) -> Result<(), IoError> {
-    let failed = |e| IoError::stream("attach socket", path, e);
-    let _ = fs::remove_file(path);
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    let socket = Socket(path.to_owned());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    feed: Option<Feed>,
+) -> Result<PathBuf, IoError> {
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let path = directory.join(format!("a{}-{number}", std::process::id()));
+    let failed = |e| IoError::stream("attach socket", &path, e);
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    let socket = Socket(path.clone());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
     tokio::spawn(async move {
         let accepted = timeout(UNUSED, accept_own(&listener)).await;
         drop((listener, socket));
         let Ok(Ok(stream)) = accepted else { return };
-        let feed = stdin.map(|stdin| Feed { stdin, once });
         serve(stream, Arc::new(Outbox::new(wants)), hub, feed).await;
     });
-    Ok(())
+    Ok(path)
 }
 
 /// The first connection of a process that runs as the shim's own user.
