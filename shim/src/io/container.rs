@@ -140,12 +140,6 @@ impl ContainerIo {
         self.0.logs.iter().try_for_each(|log| lock(log).reopen())
     }
 
-    /// Bytes of log records that were lost to a full disk or the like.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.0.logs.iter().map(|log| lock(log).lost()).sum()
-    }
-
     /// Brings all that the process wrote before its exit into the log. Call it after the exit,
     /// before anyone is told; a child that outlived the process and writes on does not hold it
     /// up. A terminal's last words take a moment to come through.

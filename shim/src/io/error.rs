@@ -17,7 +17,7 @@ pub enum IoError {
         directory: PathBuf,
     },
     /// The log file cannot be opened.
-    #[error("log file {}: {source}", path.display())]
+    #[error("cannot open log file {}", path.display())]
     Log {
         /// Which file.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum IoError {
         source: io::Error,
     },
     /// A pipe, file or socket of a stream cannot be made or opened.
-    #[error("{what} {}: {source}", path.display())]
+    #[error("cannot use {what} {}", path.display())]
     Stream {
         /// What it is.
         what: &'static str,
@@ -45,7 +45,7 @@ pub enum IoError {
         after: Duration,
     },
     /// What came over the console socket is no terminal.
-    #[error("what came over {} is no terminal: {source}", path.display())]
+    #[error("what came over {} is no terminal", path.display())]
     BadConsole {
         /// The socket.
         path: PathBuf,

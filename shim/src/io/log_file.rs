@@ -66,20 +66,10 @@ impl LogFile {
     /// Writes the batch. A file that cannot be written (a full disk) must not stop the container:
     /// what does not fit is lost and counted, and the file keeps whole records only.
     pub(super) fn write(&mut self, batch: &mut Batch<'_>) {
-        let mut rest = batch.bytes.as_slice();
-        while !rest.is_empty() {
-            match self.file.write(rest) {
-                Ok(written @ 1..) => {
-                    rest = &rest[written..];
-                    self.failing = false;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Ok(_) => self.lose(batch.bytes, rest.len(), &io::ErrorKind::WriteZero.into()),
-                Err(e) => self.lose(batch.bytes, rest.len(), &e),
-            }
-            if self.failing {
-                break;
-            }
+        match write_all(&mut self.file, batch.bytes) {
+            Ok(()) if batch.bytes.is_empty() => {}
+            Ok(()) => self.recover(),
+            Err((rest, error)) => self.lose(batch.bytes, rest, &error),
         }
         batch.bytes.clear();
     }
@@ -102,10 +92,27 @@ impl LogFile {
         self.lost += (rest + torn) as u64;
     }
 
-    /// Bytes of records that could not be written so far.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost
+    /// Ends a time of loss, if there was one.
+    fn recover(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            let (path, lost) = (self.path.display(), self.lost);
+            complain(format_args!("log file {path}: writes again; {lost} bytes were lost so far"));
+        }
     }
+}
+
+/// Writes all of `bytes`, or tells how many of them are left and why.
+fn write_all(file: &mut File, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(written @ 1..) => rest = &rest[written..],
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) => return Err((rest.len(), io::ErrorKind::WriteZero.into())),
+            Err(e) => return Err((rest.len(), e)),
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<File, IoError> {
@@ -202,12 +209,12 @@ mod tests {
         let mut log = LogFile::open(&path).unwrap();
         let line = vec![b'x'; 3000];
         write(&mut log, &vec![line.as_slice(); 30]);
-        let lost = log.lost();
+        let lost = log.lost;
         let text = fs::read(&path).unwrap();
         fs::write(&path, "").unwrap();
         write(&mut log, &[b"again"]);
         let after = fs::read_to_string(&path).unwrap();
-        assert_eq!(log.lost(), lost);
+        assert_eq!(log.lost, lost);
         drop(log);
         assert!(std::process::Command::new("umount").arg(disk).status().unwrap().success());
         assert!(!text.is_empty() && text.split_inclusive(|b| *b == b'\n').all(|r| r.len() == 3041));

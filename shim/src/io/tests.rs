@@ -478,7 +478,7 @@ fn what_cannot_be_opened_is_named_and_nothing_is_left() {
                 stdout: Stdio::Path(bundle.path("none")),
                 ..Default::default()
             },
-            "none: No such file",
+            "none",
         ),
     ] {
         let error = ContainerIo::open(bundle.0.path(), streams).err().unwrap().to_string();
