@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An inotify instance that a task can wait for.
+#![expect(unsafe_code, reason = "registering a descriptor with tokio has no safe form")]
+
+use std::io;
+
+use inotify::Inotify;
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// Registers the instance with the current tokio runtime.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn readable(inotify: Inotify) -> io::Result<AsyncFd<Inotify>> {
+    // SAFETY: an `Inotify` owns its descriptor, always answers with the same one, and closes it
+    // only when it is dropped, which `AsyncFd` does after taking it out of the runtime.
+    Ok(unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?)
+}
