@@ -15,7 +15,7 @@ die() {
 builder=$(stat -c %U "$root")
 if [ "$builder" = "$(id -un)" ] || [ "$(id -u)" != 0 ]; then
 	builder_home=${HOME:-$(getent passwd "$builder" | cut -d: -f6)}
-	as_builder() { HOME=$builder_home PATH=$builder_home/.cargo/bin:$PATH "$@"; }
+	as_builder() { env HOME="$builder_home" PATH="$builder_home/.cargo/bin:$PATH" "$@"; }
 else
 	builder_home=$(getent passwd "$builder" | cut -d: -f6)
 	as_builder() {
@@ -23,7 +23,7 @@ else
 	}
 fi
 
-# as_builder runs programs, not functions: `as_builder env X=Y program`.
+# as_builder runs programs, never functions, whoever the builder is: `as_builder env X=Y program`.
 
 target=${CARGO_TARGET_DIR:-$root/target}
 
