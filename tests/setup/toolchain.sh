@@ -64,7 +64,11 @@ need_go() {
 	fi
 }
 
-go_version() { (cd / && as_builder env GOTOOLCHAIN=local go version 2>/dev/null) | sed -n 's/^go version go\([0-9.]*\).*/\1/p'; }
+# go_version: of the Go on PATH; nothing if there is none.
+go_version() {
+	{ (cd / && as_builder env GOTOOLCHAIN=local go version 2>/dev/null) || true; } |
+		sed -n 's/^go version go\([0-9.]*\).*/\1/p'
+}
 
 # not_below VERSION FLOOR
 not_below() { [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
