@@ -109,13 +109,10 @@ impl Image {
     }
 }
 
-/// Exact, `begins*`, or `*contains*`.
+/// Exact, `begins*`, or `*contains*`; a lone `*` fits all.
 fn fits(pattern: &str, name: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
-        (Some(_), Some(_)) => {
-            let word = pattern.trim_matches('*');
-            !word.is_empty() && name.contains(word)
-        }
+        (Some(_), Some(_)) => name.contains(pattern.trim_matches('*')),
         (None, Some(beginning)) => name.starts_with(beginning),
         _ => name == pattern,
     }
@@ -139,12 +136,11 @@ mod tests {
     #[test]
     fn pin_patterns_are_exact_or_begin_or_contain() {
         let name = "registry.k8s.io/pause:3.9";
-        for fit in [name, "registry.k8s.io/pause*", "*pause*"] {
+        for fit in [name, "registry.k8s.io/pause*", "*pause*", "*"] {
             assert!(fits(fit, name), "{fit}");
         }
-        for unfit in ["pause", "registry.k8s.io/pause", "*pause:3.9", "*", "**"] {
-            let all = unfit == "*";
-            assert_eq!(fits(unfit, name), all, "{unfit}");
+        for unfit in ["pause", "registry.k8s.io/pause", "*pause:3.9", "pause*", "*paws*"] {
+            assert!(!fits(unfit, name), "{unfit}");
         }
     }
 }
