@@ -9,7 +9,7 @@ use crate::{
     containers::host::HostFacts,
     files,
     images::{Images, ImagesConfig},
-    network::Network,
+    network::{Network, Settings, cni::Choice},
     pods::{
         context::{Context, ShimCgroup},
         events::Events,
@@ -90,7 +90,7 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
     let context = Arc::new(Context {
         rootfs: Rootfs::open(images.clone(), layout.root())?,
         images,
-        network: Network::open(crate::network::Options::of(config)).await?,
+        network: Network::open(network_settings(config)).await?,
         cgroups: Cgroups::detect(driver(config))?,
         host,
         handlers,
@@ -111,7 +111,11 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
         layout,
     });
     let restored = restore::restore(&context).await;
-    Ok(Node::new(context, restored))
+    // Listed before the first request: what is made from now on is no left-over.
+    let left = restore::left_over(&context, &restored).await;
+    tokio::spawn(left.clean_up(context.clone()));
+    let node = Node::new(context, restored);
+    Ok(node)
 }
 
 fn images_config(config: &Config) -> ImagesConfig {
@@ -121,6 +125,21 @@ fn images_config(config: &Config) -> ImagesConfig {
         pinned: image.pinned_images.clone(),
         parallel_layers: usize::try_from(image.max_parallel_downloads.get()).unwrap_or(1),
         ..ImagesConfig::new(&config.root)
+    }
+}
+
+fn network_settings(config: &Config) -> Settings {
+    let network = &config.network;
+    Settings {
+        network_dir: network.network_dir.clone(),
+        plugin_dirs: network.plugin_dirs.clone(),
+        choice: match network.cni_default_network.as_str() {
+            "" => Choice::First,
+            name => Choice::Named(name.to_owned()),
+        },
+        state_dir: config.root.join("network"),
+        run_dir: config.runroot.join("network"),
+        deadline: config.deadlines.cni,
     }
 }
 

@@ -47,6 +47,45 @@ pub async fn restore(context: &Arc<Context>) -> Vec<Beginning> {
     restored
 }
 
+/// What no pod and no container holds any more, as after a reboot.
+pub struct LeftOver {
+    attachments: Vec<SandboxId>,
+    layers: Vec<ContainerId>,
+}
+
+/// Finds attachments and writable layers whose pods and containers did not come back.
+pub async fn left_over(context: &Context, restored: &[Beginning]) -> LeftOver {
+    let pending = context.network.pending().unwrap_or_else(|error| {
+        tracing::warn!(%error, "attachments cannot be listed");
+        Vec::new()
+    });
+    let layers = context.rootfs.known().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "writable layers cannot be listed");
+        Vec::new()
+    });
+    let lives = |id: &SandboxId| restored.iter().any(|pod| pod.record.id == *id);
+    LeftOver {
+        attachments: pending.into_iter().map(|p| p.pod).filter(|pod| !lives(pod)).collect(),
+        layers: layers.into_iter().filter(|id| !context.layout.container(id).exists()).collect(),
+    }
+}
+
+impl LeftOver {
+    /// Gives it back, beside the first requests.
+    pub async fn clean_up(self, context: Arc<Context>) {
+        for pod in &self.attachments {
+            if let Err(error) = context.network.detach(pod).await {
+                tracing::warn!(%pod, %error, "attachment of a pod that is gone is not released");
+            }
+        }
+        for id in &self.layers {
+            if let Err(error) = context.rootfs.remove(id).await {
+                tracing::warn!(container = %id, %error, "writable layer is not removed");
+            }
+        }
+    }
+}
+
 async fn restore_pod(
     context: &Arc<Context>,
     record: PodRecord,

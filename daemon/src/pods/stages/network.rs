@@ -23,17 +23,16 @@ pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<Vec<IpAddr>, P
     }
     let config = &pod.config;
     let request = AttachRequest {
-        pod: pod.id.clone(),
         name: config.metadata.name.clone(),
         namespace: config.metadata.namespace.clone(),
         uid: config.metadata.uid.clone(),
         netns: context.layout.namespaces(&pod.id).join("net"),
         port_mappings: config.port_mappings.clone(),
         dns: config.dns.clone(),
-        cgroup_parent: config.cgroup_parent.clone(),
+        cgroup: context.cgroups.parent_path(&pod.cgroup.path),
         annotations: config.annotations.clone(),
     };
-    let attached = context.network.attach(&request).await.map_err(|e| {
+    let attached = context.network.attach(&pod.id, &request).await.map_err(|e| {
         PodError::step(format!("network of pod {}", pod.id), FaultKind::Unavailable, e)
     })?;
     Ok(attached.ips)
