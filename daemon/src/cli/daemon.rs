@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     config::{self, Config},
     cri::Cri,
+    daemon,
     logging::Log,
     server::{Activity, Lock, Socket, serve},
     sys::heap,
@@ -51,7 +52,7 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
 
     let config = Arc::new(config);
     let changed = watch::Sender::new(config.clone());
-    let cri = Cri::new();
+    let cri = Cri::new(daemon::begin(&config).await?);
 
     // Pods are found again before anyone can ask for them.
     let (_socket, listener) = Socket::listen(&config.socket())?;

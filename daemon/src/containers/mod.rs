@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod oci_spec;
 pub mod record;
 pub mod release;
+pub mod reopen;
 pub mod resources;
 pub mod seccomp;
 pub mod signals;

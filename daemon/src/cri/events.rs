@@ -5,11 +5,16 @@
 
 use std::pin::Pin;
 
+use crisp_cri as v1;
 use futures::{Stream, stream};
 use tokio::sync::{broadcast, watch};
 use tonic::Status;
 
-use super::status::{Kind, fault};
+use super::{
+    Cri, show_container, show_pod,
+    status::{Kind, fault},
+};
+use crate::pods::events::{EventKind, PodEvent};
 
 /// A stream of answers.
 pub type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
@@ -43,6 +48,30 @@ where
             }
         }
     }))
+}
+
+impl Cri {
+    pub(super) fn watch(&self) -> Answers<v1::ContainerEventResponse> {
+        follow(self.node.context.events.subscribe(), self.closing.subscribe(), shown)
+    }
+}
+
+/// An event with the pod and its containers as they were right after it.
+fn shown(event: PodEvent) -> v1::ContainerEventResponse {
+    let kind = match event.kind {
+        EventKind::Created => v1::ContainerEventType::ContainerCreatedEvent,
+        EventKind::Started => v1::ContainerEventType::ContainerStartedEvent,
+        EventKind::Stopped => v1::ContainerEventType::ContainerStoppedEvent,
+        EventKind::Deleted => v1::ContainerEventType::ContainerDeletedEvent,
+    };
+    let containers = event.view.containers.iter().filter(|c| c.is_visible());
+    v1::ContainerEventResponse {
+        container_id: event.id,
+        container_event_type: kind.into(),
+        created_at: event.at_ns,
+        pod_sandbox_status: Some(show_pod::status(&event.view.pod)),
+        containers_statuses: containers.map(|c| show_container::status(c)).collect(),
+    }
 }
 
 #[cfg(test)]

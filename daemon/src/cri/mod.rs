@@ -3,29 +3,38 @@
 //! sees a wire type, and gRPC codes are made nowhere else.
 
 pub mod chunks;
+mod containers;
 pub mod events;
+mod exec;
 mod image_service;
+mod images;
 mod info;
+mod kinds;
 pub mod limits;
+mod lists;
+mod pods;
 mod runtime_service;
+mod show_container;
+mod show_pod;
 pub mod status;
 pub mod translate;
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
-/// What both services answer from. Clones share it.
-#[derive(Debug, Clone, Default)]
+use crate::pods::node::Node;
+
+/// Both services of a node. Clones share it.
+#[derive(Clone)]
 pub struct Cri {
+    node: Node,
     closing: watch::Sender<bool>,
 }
 
 impl Cri {
-    /// Services of this node.
+    /// Services of `node`.
     #[must_use]
-    pub fn new() -> Self {
-        Self { closing: watch::Sender::new(false) }
+    pub fn new(node: Node) -> Self {
+        Self { node, closing: watch::Sender::new(false) }
     }
 
     /// Ends streams that have no end of their own, so that the daemon can.

@@ -22,6 +22,8 @@ pub enum Kind {
     Invalid,
     /// The request cannot succeed in the present state of the thing.
     FailedPrecondition,
+    /// Somebody else does not allow it: a registry, a rule of the operator.
+    Denied,
     /// Something needed does not answer; the same request may succeed later.
     Unavailable,
     /// It took longer than was allowed.
@@ -54,6 +56,7 @@ impl Kind {
             Self::AlreadyExists => Code::AlreadyExists,
             Self::Invalid => Code::InvalidArgument,
             Self::FailedPrecondition => Code::FailedPrecondition,
+            Self::Denied => Code::PermissionDenied,
             Self::Unavailable => Code::Unavailable,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Exhausted => Code::ResourceExhausted,
@@ -96,6 +99,11 @@ impl Classify for Invalid {
 #[must_use]
 pub fn to_status(error: &impl Classify) -> Status {
     fault(error.kind(), &chain(error))
+}
+
+/// [`to_status`] by value, for `map_err`.
+pub fn refuse<E: Classify>(error: E) -> Status {
+    to_status(&error)
 }
 
 /// A status of `kind` for what has no error of its own.

@@ -81,30 +81,46 @@ pub async fn serve(
 #[cfg(test)]
 mod tests {
     use crisp_cri::{
-        PodSandboxStatsRequest, VersionRequest, runtime_service_client::RuntimeServiceClient,
+        PodSandboxStatsRequest, VersionRequest, VersionResponse,
+        runtime_service_client::RuntimeServiceClient,
     };
-    use tonic::{Code, transport::Endpoint};
+    use tonic::{Code, Request, Response, Status, async_trait, transport::Endpoint};
 
     use super::*;
-    use crate::{cri::Cri, server::Socket};
+    use crate::server::Socket;
+
+    struct Least;
+
+    #[async_trait]
+    impl RuntimeService for Least {
+        async fn version(
+            &self,
+            _: Request<VersionRequest>,
+        ) -> Result<Response<VersionResponse>, Status> {
+            Ok(Response::new(VersionResponse {
+                runtime_name: "least".into(),
+                ..Default::default()
+            }))
+        }
+    }
+
+    impl ImageService for Least {}
 
     #[tokio::test]
     async fn a_client_is_answered_until_the_daemon_is_told_to_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("crisp.sock");
         let (_socket, listener) = Socket::listen(&path).unwrap();
-        let cri = Cri::new();
         let (stop, told) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stop = async { told.await.unwrap_or_default() };
-            serve(listener, cri.clone(), cri, &Api::default(), Activity::default(), stop).await
+            serve(listener, Least, Least, &Api::default(), Activity::default(), stop).await
         });
 
         let endpoint = Endpoint::try_from(format!("unix:{}", path.display())).unwrap();
         let mut client = RuntimeServiceClient::new(endpoint.connect().await.unwrap());
         let version = client.version(VersionRequest::default()).await.unwrap().into_inner();
-        assert_eq!(version.runtime_name, "crisp");
-        assert_eq!(version.runtime_api_version, "v1");
+        assert_eq!(version.runtime_name, "least");
         let missing = client.pod_sandbox_stats(PodSandboxStatsRequest::default()).await;
         assert_eq!(missing.unwrap_err().code(), Code::Unimplemented);
 

@@ -161,6 +161,12 @@ fn security(given: v1::LinuxContainerSecurityContext) -> Result<SecurityContext,
     })
 }
 
+/// A container's identity, to the wire.
+#[must_use]
+pub fn container_metadata_to_cri(metadata: &ContainerMetadata) -> v1::ContainerMetadata {
+    v1::ContainerMetadata { name: metadata.name.clone(), attempt: metadata.attempt }
+}
+
 /// An image as it was asked for, to the wire.
 #[must_use]
 pub fn image_to_cri(image: &ImageRequest) -> v1::ImageSpec {
@@ -178,10 +184,7 @@ pub fn image_to_cri(image: &ImageRequest) -> v1::ImageSpec {
 pub fn container_config_to_cri(config: &ContainerConfig) -> v1::ContainerConfig {
     let stop_signal = config.stop_signal.map_or(v1::Signal::RuntimeDefault, signal_to_cri);
     v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata {
-            name: config.metadata.name.clone(),
-            attempt: config.metadata.attempt,
-        }),
+        metadata: Some(container_metadata_to_cri(&config.metadata)),
         image: Some(image_to_cri(&config.image)),
         command: config.command.clone(),
         args: config.args.clone(),

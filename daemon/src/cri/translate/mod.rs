@@ -13,7 +13,9 @@ mod scalars;
 mod signal;
 mod user;
 
-pub use container::{container_config, container_config_to_cri, image_to_cri};
+pub use container::{
+    container_config, container_config_to_cri, container_metadata_to_cri, image_to_cri,
+};
 pub use filter::{ContainerFilter, PodFilter, StatsFilter, select};
 pub use mount::mount_to_cri;
 pub use namespaces::namespaces_to_cri;
