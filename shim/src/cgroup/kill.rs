@@ -22,16 +22,63 @@ pub(crate) fn signal_all(cgroups: &Cgroups, signal: u32) {
         return;
     }
     let frozen = freeze(cgroups);
-    signal_each(cgroups, signal);
+    signal_each(|| cgroups.pids(), signal);
     if let Some(switch) = frozen {
         switch.thaw();
     }
 }
 
-fn signal_each(cgroups: &Cgroups, signal: Signal) {
+/// Signals `root`, its descendants and the members of its session, as far as they are in the
+/// container.
+pub(crate) fn signal_family(cgroups: &Cgroups, root: u32, signal: u32) {
+    let Some(signal) = sys::signal(signal) else { return };
+    signal_each(|| family(root, &relations(cgroups.pids())), signal);
+}
+
+/// A process as `/proc/PID/stat` has it.
+#[derive(Debug, Clone, Copy)]
+struct Relation {
+    pid: u32,
+    parent: u32,
+    session: u32,
+}
+
+fn relations(pids: Vec<u32>) -> Vec<Relation> {
+    pids.into_iter().filter_map(relation).collect()
+}
+
+fn relation(pid: u32) -> Option<Relation> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name: state, parent, process group, session.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1).map(str::parse);
+    let parent = fields.next()?.ok()?;
+    let session = fields.nth(1)?.ok()?;
+    Some(Relation { pid, parent, session })
+}
+
+/// `root` and all that descend from it or from a member of its session. A child whose parent has
+/// gone is found by its session, one that made a session of its own by its parent.
+fn family(root: u32, all: &[Relation]) -> Vec<u32> {
+    let mut members = vec![root];
+    loop {
+        let belongs = |r: &&Relation| {
+            !members.contains(&r.pid)
+                && (members.contains(&r.parent) || members.contains(&r.session))
+        };
+        let fresh: Vec<u32> = all.iter().filter(belongs).map(|r| r.pid).collect();
+        if fresh.is_empty() {
+            // A root that has gone may have left its pid to somebody else.
+            members.retain(|pid| all.iter().any(|r| r.pid == *pid));
+            return members;
+        }
+        members.extend(fresh);
+    }
+}
+
+fn signal_each(pids: impl Fn() -> Vec<u32>, signal: Signal) {
     let mut done = Vec::new();
     for _ in 0..ROUNDS {
-        let fresh: Vec<u32> = cgroups.pids().into_iter().filter(|p| !done.contains(p)).collect();
+        let fresh: Vec<u32> = pids().into_iter().filter(|p| !done.contains(p)).collect();
         if fresh.is_empty() {
             return;
         }
@@ -74,5 +121,20 @@ impl Switch {
 
     fn thaw(&self) {
         let _ = fs::write(&self.file, self.off);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_descendants_and_session_but_not_the_neighbours() {
+        let all = [(1, 0, 1), (10, 1, 10), (11, 10, 10), (12, 1, 10), (13, 12, 13), (20, 1, 20)];
+        let all = all.map(|(pid, parent, session)| Relation { pid, parent, session });
+        let mut members = family(10, &all);
+        members.sort_unstable();
+        assert_eq!(members, [10, 11, 12, 13]);
+        assert!(family(99, &all).is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use kill::{signal_all, thaw};
+pub(crate) use kill::{signal_all, signal_family, thaw};
 pub(crate) use metrics::metrics;
 pub(crate) use oom::OomWatch;
 

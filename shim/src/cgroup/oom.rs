@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io,
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -25,7 +25,7 @@ pub(crate) struct OomWatch {
 /// Wakes when the counter may have grown.
 pub(crate) enum OomBell {
     V1(AsyncFd<OwnedFd>),
-    V2(AsyncFd<File>),
+    V2(AsyncFd<OwnedFd>),
 }
 
 impl OomWatch {
@@ -71,10 +71,8 @@ impl OomBell {
             }
             Self::V2(file) => {
                 let Ok(mut ready) = file.ready(Interest::PRIORITY).await else { return false };
-                let mut text = String::new();
-                let mut reader = file.get_ref();
-                let read =
-                    io::Seek::rewind(&mut reader).and_then(|()| reader.read_to_string(&mut text));
+                // Reading is what arms the next ring.
+                let read = rustix::io::pread(file.get_ref(), &mut [0; 512], 0);
                 ready.clear_ready();
                 read.is_ok()
             }

@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use containerd_shim_protos::{
@@ -16,7 +17,7 @@ use crisp_words::{ContainerId, bundle};
 use super::{Container, ContainerError, Rootfs, exit};
 use crate::{
     cgroup::{Cgroups, OomWatch},
-    io::{ChildStdio, ContainerIo, Streams},
+    io::{ChildStdio, ContainerIo, ReaderGone},
     mounts,
     options::ForContainer,
     pod::Pod,
@@ -24,6 +25,9 @@ use crate::{
     record::ContainerRecord,
     spec::Spec,
 };
+
+/// How long the terminal may take to come after the runtime has said that all is made.
+pub(super) const CONSOLE: Duration = Duration::from_secs(10);
 
 /// What Task.Create asks for.
 pub(crate) struct NewContainer {
@@ -69,8 +73,8 @@ impl NewContainer {
         let _ = container.pid_namespace.set(spec.pid_namespace());
         container.write_record()?;
         mounts::mount_all(&self.rootfs, &container.bundle.join(bundle::ROOTFS))?;
-        let stdio = container.open_io(&self.stdio)?;
-        let pid = container.run_create(pod, stdio).await?;
+        let (io, stdio) = container.open_io(self)?;
+        let pid = container.run_create(pod, &io, stdio).await?;
         container.init.enter(Phase::Created);
         pod.events.publish("/tasks/create", &self.event(pid));
         Ok(pid)
@@ -125,33 +129,28 @@ impl Container {
         })
     }
 
-    fn open_io(&self, stdio: &StdioText) -> Result<ChildStdio, ContainerError> {
-        let streams = Streams {
-            stdin: stdio.stdin.parse()?,
-            stdout: stdio.stdout.parse()?,
-            stderr: stdio.stderr.parse()?,
-            terminal: stdio.terminal,
-        };
+    fn open_io(&self, new: &NewContainer) -> Result<(ContainerIo, ChildStdio), ContainerError> {
+        let streams = new.stdio.streams(new.options.stdin_once, ReaderGone::Blocks)?;
         let thing = || format!("container {}", self.id);
         let (io, child) = ContainerIo::open(&self.bundle, streams)
             .map_err(|source| ContainerError::Io { thing: thing(), source })?;
-        self.init.set_io(Arc::new(io));
-        Ok(child)
+        self.init.set_io(io.clone());
+        Ok((io, child))
     }
 
     /// Runs the runtime's `create` and takes over the init it leaves.
     async fn run_create(
         self: &Arc<Self>,
         pod: &Arc<Pod>,
+        io: &ContainerIo,
         stdio: ChildStdio,
     ) -> Result<u32, ContainerError> {
         let thing = || format!("container {}", self.id);
         let (log, pid_file) = (self.log(), self.bundle.join(bundle::INIT_PID));
-        let argv = self.driven.runtime.create(
-            &self.id,
-            Bundle { dir: &self.bundle, pid_file: &pid_file, tty: Tty::None },
-            &log,
-        );
+        let console = io.console_socket();
+        let tty = console.as_deref().map_or(Tty::None, Tty::Socket);
+        let bundle = Bundle { dir: &self.bundle, pid_file: &pid_file, tty };
+        let argv = self.driven.runtime.create(&self.id, bundle, &log);
         let _handing_over = pod.children.handing_over();
         let ran = self.call(pod, &log).run(&argv, Some(stdio)).await;
         ran.map_err(|source| ContainerError::Runtime { verb: "create", thing: thing(), source })?;
@@ -166,6 +165,11 @@ impl Container {
         }
         self.init.set_live(live);
         exit::watch_init(pod.clone(), self.clone());
+        if console.is_some() {
+            io.receive_console(CONSOLE)
+                .await
+                .map_err(|source| ContainerError::Io { thing: thing(), source })?;
+        }
         Ok(pid)
     }
 

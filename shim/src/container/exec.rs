@@ -6,12 +6,14 @@ use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use crisp_runtimes::{ExecFiles, Tty};
 use crisp_words::ExecId;
 
-use super::{Container, ContainerError, Exec, exit};
+use super::{Container, ContainerError, Exec, create::CONSOLE, exit};
 use crate::{
-    io::{ChildStdio, ContainerIo, Streams},
+    io::{ChildStdio, ContainerIo, ReaderGone},
     pod::Pod,
     process::{Live, Phase, Process, StdioText, Verb, lock, pid_in},
 };
+
+const SIGKILL: u32 = 9;
 
 /// What Task.Exec asks for.
 pub(crate) struct NewExec {
@@ -114,32 +116,36 @@ impl Container {
             path: files.process.clone(),
             source,
         })?;
-        let stdio = self.open_exec_io(exec, thing)?;
-        let paths = ExecFiles { process: &files.process, pid_file: &files.pid, tty: Tty::None };
+        let (io, stdio) = self.open_exec_io(exec, thing)?;
+        let console = io.console_socket();
+        let tty = console.as_deref().map_or(Tty::None, Tty::Socket);
+        let paths = ExecFiles { process: &files.process, pid_file: &files.pid, tty };
         let argv = self.driven.runtime.exec(&self.id, paths, &files.log);
         let _handing_over = pod.children.handing_over();
         let ran = self.call(pod, &files.log).run(&argv, Some(stdio)).await;
         ran.map_err(|source| ContainerError::Runtime { verb: "start", thing: thing(), source })?;
-        pid_in(&files.pid)
+        let live = pid_in(&files.pid)
             .and_then(|pid| Live::open(pid, &pod.children))
-            .map_err(|source| ContainerError::Process { thing: thing(), source })
+            .map_err(|source| ContainerError::Process { thing: thing(), source })?;
+        if console.is_some()
+            && let Err(source) = io.receive_console(CONSOLE).await
+        {
+            let _ = live.signal(SIGKILL);
+            live.reap(&pod.children).await;
+            return Err(ContainerError::Io { thing: thing(), source });
+        }
+        Ok(live)
     }
 
     fn open_exec_io(
         &self,
         exec: &Exec,
         thing: impl Fn() -> String,
-    ) -> Result<ChildStdio, ContainerError> {
-        let stdio = &exec.process.stdio;
-        let streams = Streams {
-            stdin: stdio.stdin.parse()?,
-            stdout: stdio.stdout.parse()?,
-            stderr: stdio.stderr.parse()?,
-            terminal: stdio.terminal,
-        };
+    ) -> Result<(ContainerIo, ChildStdio), ContainerError> {
+        let streams = exec.process.stdio.streams(false, ReaderGone::Breaks)?;
         let (io, child) = ContainerIo::open(&self.bundle, streams)
             .map_err(|source| ContainerError::Io { thing: thing(), source })?;
-        exec.process.set_io(Arc::new(io));
-        Ok(child)
+        exec.process.set_io(io.clone());
+        Ok((io, child))
     }
 }

@@ -80,7 +80,7 @@ async fn ring_on_oom(pod: Arc<Pod>, container: Arc<Container>) {
     }
 }
 
-async fn drain(io: Option<Arc<ContainerIo>>) {
+async fn drain(io: Option<ContainerIo>) {
     if let Some(io) = io {
         let _ = timeout(DRAIN, io.drained()).await;
     }

@@ -16,7 +16,7 @@ const SIGKILL: u32 = 9;
 pub(crate) enum Reach {
     /// The one process.
     Process,
-    /// Every process of the container.
+    /// Every process of the container; of an exec: it, its descendants and its session.
     Container,
 }
 
@@ -46,7 +46,13 @@ impl Target {
                     cgroup::signal_all(cgroups, signal);
                 }
             }
-            _ => {}
+            // An exec's whole family: what it started and what shares its session.
+            (Reach::Container, Self::Exec(_, exec)) => {
+                if let Some(cgroups) = container.cgroups() {
+                    cgroup::signal_family(cgroups, exec.process.pid(), signal);
+                }
+            }
+            (Reach::Process, _) => {}
         }
         let Some(live) = process.live() else { return Err(refused(Refusal::NotStarted)) };
         let sent = live.signal(signal).map_err(|source| ContainerError::Signal {

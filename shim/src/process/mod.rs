@@ -7,13 +7,14 @@ mod phase;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crisp_words::InvalidStdio;
 use tokio::sync::watch;
 
 pub(crate) use children::Children;
 pub(crate) use live::{Live, pid_in};
 pub(crate) use phase::{Exit, Phase, Refusal, Verb};
 
-use crate::io::ContainerIo;
+use crate::io::{ContainerIo, ReaderGone, Streams};
 
 /// Stdio as the caller wrote it; told again by State, so that a caller that lost it can go on.
 #[derive(Debug, Clone, Default)]
@@ -24,12 +25,30 @@ pub(crate) struct StdioText {
     pub(crate) terminal: bool,
 }
 
+impl StdioText {
+    /// What the caller wrote, understood.
+    pub(crate) fn streams(
+        &self,
+        stdin_once: bool,
+        reader_gone: ReaderGone,
+    ) -> Result<Streams, InvalidStdio> {
+        Ok(Streams {
+            stdin: self.stdin.parse()?,
+            stdout: self.stdout.parse()?,
+            stderr: self.stderr.parse()?,
+            terminal: self.terminal,
+            stdin_once,
+            reader_gone,
+        })
+    }
+}
+
 /// A process and what is known of it.
 pub(crate) struct Process {
     pub(crate) stdio: StdioText,
     phase: watch::Sender<Phase>,
     live: Mutex<Option<Arc<Live>>>,
-    io: Mutex<Option<Arc<ContainerIo>>>,
+    io: Mutex<Option<ContainerIo>>,
 }
 
 /// A lock whose holder panicked guards data that is still whole: each is set in one step.
@@ -73,15 +92,15 @@ impl Process {
         *lock(&self.live) = Some(live);
     }
 
-    pub(crate) fn io(&self) -> Option<Arc<ContainerIo>> {
+    pub(crate) fn io(&self) -> Option<ContainerIo> {
         lock(&self.io).clone()
     }
 
-    pub(crate) fn set_io(&self, io: Arc<ContainerIo>) {
+    pub(crate) fn set_io(&self, io: ContainerIo) {
         *lock(&self.io) = Some(io);
     }
 
-    pub(crate) fn take_io(&self) -> Option<Arc<ContainerIo>> {
+    pub(crate) fn take_io(&self) -> Option<ContainerIo> {
         lock(&self.io).take()
     }
 

@@ -56,7 +56,10 @@ impl Server {
             .register_service(detached(create_task(task)))
             .register_service(detached(task_v2))
             .register_service(detached(create_sandbox(Arc::new(SandboxService::new(pod.clone())))))
-            .register_service(detached(create_pod_io(Arc::new(PodIoService::new(pod.clone())))))
+            .register_service(detached(create_pod_io(Arc::new(PodIoService::new(
+                pod.clone(),
+                socket.path.as_deref(),
+            )))))
             .add_listener(listener(socket.listener)?);
         inner.start().await.map_err(io::Error::other)?;
         Ok(Self { inner, path: socket.path })

@@ -235,14 +235,38 @@ impl Bench {
         args: &[&str],
         stdout: &str,
     ) -> ttrpc::Result<()> {
+        self.add_exec(id, exec_id, process(args), stdout).await
+    }
+
+    /// The same, with a terminal.
+    pub(crate) async fn exec_with_terminal(
+        &self,
+        id: &str,
+        exec_id: &str,
+        args: &[&str],
+        stdout: &str,
+    ) -> ttrpc::Result<()> {
+        let mut process = process(args);
+        process["terminal"] = true.into();
+        self.add_exec(id, exec_id, process, stdout).await
+    }
+
+    async fn add_exec(
+        &self,
+        id: &str,
+        exec_id: &str,
+        process: Value,
+        stdout: &str,
+    ) -> ttrpc::Result<()> {
         let spec = Any {
             type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
-            value: process(args).to_string().into_bytes(),
+            value: process.to_string().into_bytes(),
             ..Any::default()
         };
         let request = ExecProcessRequest {
             id: id.to_owned(),
             exec_id: exec_id.to_owned(),
+            terminal: process["terminal"].as_bool().unwrap_or(false),
             stdout: stdout.to_owned(),
             spec: Some(spec).into(),
             ..ExecProcessRequest::default()

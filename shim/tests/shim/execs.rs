@@ -2,9 +2,10 @@
 
 use std::{fs, process::Command};
 
+use containerd_shim_protos::api::{KillRequest, PidsRequest};
 use ttrpc::Code;
 
-use crate::bench::{code, with_each};
+use crate::bench::{alive, code, eventually, soon, with_each};
 
 fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
@@ -70,6 +71,39 @@ async fn an_exec_is_killed_alone() {
         bench.delete("c", "e").await.unwrap();
         bench.kill("c", "", 9).await.unwrap();
         assert_eq!(bench.wait("c", "").await.exit_status, 137);
+        bench.delete("c", "").await.unwrap();
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_execs_whole_family_is_killed_and_nobody_else() {
+    with_each(|bench| async move {
+        let init = bench.run("c", &["sleep", "600"]).await;
+        let script = "(sleep 601 &) ; sh -c 'sleep 602 & wait' & wait";
+        bench.exec("c", "e", &["sh", "-c", script], "").await.unwrap();
+        bench.exec("c", "other", &["sleep", "603"], "").await.unwrap();
+        let other = bench.start("c", "other").await.unwrap();
+        bench.start("c", "e").await.unwrap();
+        let request = PidsRequest { id: "c".to_owned(), ..PidsRequest::default() };
+        let pids = || async {
+            let pids = bench.task.pids(soon(), &request).await.unwrap().processes;
+            pids.into_iter().map(|p| p.pid).collect::<Vec<_>>()
+        };
+        while pids().await.len() < 6 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let family: Vec<u32> =
+            pids().await.into_iter().filter(|p| ![init, other].contains(p)).collect();
+        let (id, exec_id) = ("c".to_owned(), "e".to_owned());
+        let kill = KillRequest { id, exec_id, signal: 9, all: true, ..KillRequest::default() };
+        bench.task.kill(soon(), &kill).await.unwrap();
+        assert_eq!(bench.wait("c", "e").await.exit_status, 137);
+        eventually("the family is gone", || !family.iter().any(|p| alive(*p))).await;
+        assert!(alive(init) && alive(other));
+        bench.kill("c", "", 9).await.unwrap();
+        bench.wait("c", "").await;
         bench.delete("c", "").await.unwrap();
         bench
     })

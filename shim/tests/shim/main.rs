@@ -9,3 +9,4 @@ mod execs;
 mod memory;
 mod robustness;
 mod sandboxes;
+mod streams;
