@@ -40,6 +40,7 @@ pub(crate) fn signal_family(cgroups: &Cgroups, root: u32, signal: u32) {
 struct Relation {
     pid: u32,
     parent: u32,
+    group: u32,
     session: u32,
 }
 
@@ -52,24 +53,26 @@ fn relation(pid: u32) -> Option<Relation> {
     // After the name: state, parent, process group, session.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1).map(str::parse);
     let parent = fields.next()?.ok()?;
-    let session = fields.nth(1)?.ok()?;
-    Some(Relation { pid, parent, session })
+    let group = fields.next()?.ok()?;
+    let session = fields.next()?.ok()?;
+    Some(Relation { pid, parent, group, session })
 }
 
-/// `root` and all that descend from it or from a member of its session. A child whose parent has
-/// gone is found by its session, one that made a session of its own by its parent.
+/// `root` and all that descend from it, or share a session or process group with one that does. A
+/// child whose parent has gone is found by its session (runc makes one for each exec) or its group
+/// (crun stays in that of its own call), one that made both of its own by its parent.
 fn family(root: u32, all: &[Relation]) -> Vec<u32> {
-    let mut members = vec![root];
+    let mut members: Vec<Relation> = all.iter().filter(|r| r.pid == root).copied().collect();
     loop {
-        let belongs = |r: &&Relation| {
-            !members.contains(&r.pid)
-                && (members.contains(&r.parent) || members.contains(&r.session))
+        let related = |r: &Relation, m: &Relation| {
+            r.parent == m.pid || r.session == m.pid || r.group == m.group
         };
-        let fresh: Vec<u32> = all.iter().filter(belongs).map(|r| r.pid).collect();
+        let belongs = |r: &&Relation| {
+            members.iter().all(|m| m.pid != r.pid) && members.iter().any(|m| related(r, m))
+        };
+        let fresh: Vec<Relation> = all.iter().filter(belongs).copied().collect();
         if fresh.is_empty() {
-            // A root that has gone may have left its pid to somebody else.
-            members.retain(|pid| all.iter().any(|r| r.pid == *pid));
-            return members;
+            return members.into_iter().map(|r| r.pid).collect();
         }
         members.extend(fresh);
     }
@@ -130,11 +133,19 @@ mod tests {
 
     #[test]
     fn a_family_is_descendants_and_session_but_not_the_neighbours() {
-        let all = [(1, 0, 1), (10, 1, 10), (11, 10, 10), (12, 1, 10), (13, 12, 13), (20, 1, 20)];
-        let all = all.map(|(pid, parent, session)| Relation { pid, parent, session });
+        let all = [
+            (1, 0, 1, 1),
+            (10, 1, 9, 8),
+            (11, 10, 11, 8),
+            (12, 1, 9, 8),
+            (13, 12, 13, 13),
+            (14, 1, 14, 11),
+            (20, 1, 19, 8),
+        ];
+        let all = all.map(|(pid, parent, group, session)| Relation { pid, parent, group, session });
         let mut members = family(10, &all);
         members.sort_unstable();
-        assert_eq!(members, [10, 11, 12, 13]);
+        assert_eq!(members, [10, 11, 12, 13, 14]);
         assert!(family(99, &all).is_empty());
     }
 }

@@ -46,12 +46,15 @@ impl Cgroups {
                 Some((parts.next()?, parts.next()?))
             })
         };
-        let of = |wanted: &str| {
-            lines().find(|(names, _)| names.split(',').any(|n| n == wanted)).map(|(_, p)| p.into())
+        let path_of = |wanted: &str| {
+            lines().find(|(names, _)| names.split(',').any(|n| n == wanted)).map(|(_, p)| p)
         };
         // The root is never a container's cgroup: then this hierarchy is not in use.
-        let used = |p: &Box<str>| &**p != "/";
-        Self { v1: V1_WITNESSES.into_iter().find_map(of).filter(used), v2: of("").filter(used) }
+        let used = |p: &str| p != "/";
+        Self {
+            v1: V1_WITNESSES.into_iter().find_map(path_of).filter(|p| used(p)).map(Into::into),
+            v2: path_of("").filter(|p| used(p)).map(Into::into),
+        }
     }
 
     /// Directory in the v1 hierarchy of `controller`, if it is there.

@@ -125,7 +125,7 @@ impl Helper {
     ) -> Result<Made, SandboxError> {
         let mut made = Made::default();
         let taken = self.take_into(&mut made, pod, plan, init);
-        taken.map(|()| ()).map_err(|source| {
+        taken.map_err(|source| {
             if let Some(init) = &made.init {
                 let _ = init.signal(SIGKILL);
             }

@@ -38,6 +38,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failed> {
         _ => None,
     };
     let socket = socket_path(dir.unwrap_or(Path::new(SOCKET_DIR)), flags, group)?;
+    let _alone = alone_in(&socket)?;
     if UnixStream::connect(&socket).is_err() {
         serve_in_background(flags, &asked, &bundle, &socket)?;
     }
@@ -122,12 +123,20 @@ fn serve_in_background(
     Ok(())
 }
 
+/// Makes the directory of `socket` and locks it until the file is dropped: two calls for the same
+/// pod at once must find one server, not start two.
+fn alone_in(socket: &Path) -> Result<fs::File, Failed> {
+    let dir = socket.parent().unwrap_or(Path::new("/"));
+    let told = |e: io::Error| format!("cannot use the socket directory {}: {e}", dir.display());
+    fs::create_dir_all(dir).map_err(told)?;
+    let lock = fs::File::open(dir).map_err(told)?;
+    lock.lock().map_err(told)?;
+    Ok(lock)
+}
+
 /// Listens on `socket`, replacing what a dead server left behind. Listening before the server
 /// runs means that the caller can connect as soon as it has the address.
 fn listen(socket: &Path) -> Result<UnixListener, Failed> {
-    if let Some(dir) = socket.parent() {
-        fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
-    }
     let _ = fs::remove_file(socket);
     let told = |e: io::Error| format!("cannot listen on {}: {e}", socket.display());
     let listener = UnixListener::bind(socket).map_err(told)?;

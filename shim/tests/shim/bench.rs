@@ -25,6 +25,7 @@ use crisp_runtimes::Kind;
 use protobuf::{Message, well_known_types::any::Any};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use ttrpc::context::{Context, with_duration};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_containerd-shim-crisp-v1");
@@ -33,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// One shim, one directory, one runtime.
 pub(crate) struct Bench {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: TempDir,
     pub(crate) kind: Kind,
     pub(crate) task: TaskClient,
     pub(crate) sandbox: SandboxClient,
@@ -125,7 +126,12 @@ pub(crate) fn run_verb(dir: &Path, id: &str, verb: &str, stdin: &[u8]) -> Vec<u8
 impl Bench {
     pub(crate) async fn new(kind: Kind, binary: PathBuf) -> Self {
         let dir = tempfile::Builder::new().prefix("crisp-shim-").tempdir().unwrap();
-        let address = start_shim(dir.path(), "pod");
+        Self::adopt(dir, kind, binary, "pod").await
+    }
+
+    /// The shim of pod `id` in `dir`, running or not.
+    pub(crate) async fn adopt(dir: TempDir, kind: Kind, binary: PathBuf, id: &str) -> Self {
+        let address = start_shim(dir.path(), id);
         let (task, sandbox) = clients(&address).await;
         let connected = task.connect(soon(), &ConnectRequest::new()).await.unwrap();
         Self { dir, kind, task, sandbox, address, shim_pid: connected.shim_pid, binary }

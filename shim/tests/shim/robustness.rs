@@ -6,14 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use containerd_shim_protos::api::{DeleteResponse, Status};
+use containerd_shim_protos::api::{ConnectRequest, DeleteResponse, Status};
 use containerd_shim_protos::shim_async::{Client, TaskClient};
 use protobuf::Message;
 use rustix::process::{Pid, Signal, kill_process};
 use ttrpc::Code;
 
 use crate::bench::{
-    Bench, alive, code, eventually, podio_any, run_verb, runtimes, soon, start_shim, with_each,
+    Bench, alive, clients, code, eventually, podio_any, run_verb, runtimes, soon, start_shim,
+    with_each,
 };
 
 #[tokio::test]
@@ -84,6 +85,30 @@ async fn a_second_start_finds_the_server_of_its_sandbox() {
         bench
     })
     .await;
+}
+
+#[tokio::test]
+async fn simultaneous_starts_of_one_pod_make_one_server() {
+    let Some((kind, binary)) = runtimes().pop() else { return };
+    let dir = tempfile::Builder::new().prefix("crisp-shim-").tempdir().unwrap();
+    let start = || {
+        let dir = dir.path().to_owned();
+        tokio::task::spawn_blocking(move || start_shim(&dir, "pod"))
+    };
+    let starts: Vec<_> = (0..6).map(|_| start()).collect();
+    for address in futures::future::join_all(starts).await {
+        let (task, _) = clients(&address.unwrap()).await;
+        task.connect(soon(), &ConnectRequest::new()).await.unwrap();
+    }
+    let bench = Bench::adopt(dir, kind, binary, "pod").await;
+    let marker = bench.dir.path().join("s").to_string_lossy().into_owned();
+    let servers = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|p| fs::read_to_string(p.unwrap().path().join("cmdline")).ok())
+        .filter(|line| line.contains(&marker))
+        .count();
+    assert_eq!(servers, 1);
+    bench.close().await;
 }
 
 #[tokio::test]
