@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::watch,
 };
 
 use crate::{
@@ -50,14 +49,12 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
 
-    let config = Arc::new(config);
-    let changed = watch::Sender::new(config.clone());
     let cri = Cri::new(daemon::begin(&config).await?);
 
     // Pods are found again before anyone can ask for them.
     let (_socket, listener) = Socket::listen(&config.socket())?;
     let activity = Activity::default();
-    let reloads = tokio::spawn(reload_on(hangup, file, changed, log));
+    let reloads = tokio::spawn(reload_on(hangup, file, config.clone(), log, cri.clone()));
     let trims = tokio::spawn(trim_after(activity.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -92,8 +89,9 @@ fn notify(states: &[NotifyState<'_>]) {
 async fn reload_on(
     mut hangup: tokio::signal::unix::Signal,
     file: Option<PathBuf>,
-    changed: watch::Sender<Arc<Config>>,
+    mut current: Config,
     log: Log,
+    cri: Cri,
 ) {
     while hangup.recv().await.is_some() {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -103,7 +101,7 @@ async fn reload_on(
         // A file may lie on a filesystem that hangs.
         let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref())).await;
         match loaded {
-            Ok(Ok(fresh)) => apply(fresh, &changed, &log),
+            Ok(Ok(fresh)) => apply(fresh, &mut current, &log, &cri),
             Ok(Err(error)) => {
                 let error = crate::cri::status::chain(&error);
                 tracing::error!("the configuration stays as it was: {error}");
@@ -114,34 +112,39 @@ async fn reload_on(
     }
 }
 
-fn apply(fresh: Config, changed: &watch::Sender<Arc<Config>>, log: &Log) {
+fn apply(fresh: Config, current: &mut Config, log: &Log, cri: &Cri) {
     if let Err(error) = log.change(&fresh.runtime) {
         let error = crate::cri::status::chain(&error);
         tracing::error!("the configuration stays as it was: {error}");
         return;
     }
-    let old = changed.borrow().clone();
-    let later = needs_restart(&old, &fresh);
+    cri.follow(&fresh);
+    let later = needs_restart(current, &fresh);
     if !later.is_empty() {
         tracing::warn!("changed, but only after a restart: {}", later.join(", "));
     }
-    changed.send_replace(Arc::new(fresh));
+    *current = fresh;
     tracing::info!("configuration read again");
 }
 
-/// Changed keys that a running daemon cannot follow.
+/// Where `fresh` differs in what a running daemon does not follow.
 fn needs_restart(old: &Config, fresh: &Config) -> Vec<&'static str> {
-    let cgroups =
-        |config: &Config| (config.runtime.cgroup_manager, config.runtime.shim_namespace.clone());
+    let mut followed = fresh.clone();
+    followed.runtime.log_level = old.runtime.log_level;
+    followed.runtime.log_filter.clone_from(&old.runtime.log_filter);
+    followed.image.pinned_images.clone_from(&old.image.pinned_images);
     [
-        ("root", old.root != fresh.root),
-        ("runroot", old.runroot != fresh.runroot),
-        ("api", old.api != fresh.api),
-        ("runtime.cgroup_manager or shim_namespace", cgroups(old) != cgroups(fresh)),
-        ("runtime.log_format", old.runtime.log_format != fresh.runtime.log_format),
+        ("root", old.root != followed.root),
+        ("runroot", old.runroot != followed.runroot),
+        ("[api]", old.api != followed.api),
+        ("[runtime]", old.runtime != followed.runtime),
+        ("[image]", old.image != followed.image),
+        ("[network]", old.network != followed.network),
+        ("[stats]", old.stats != followed.stats),
+        ("[deadlines]", old.deadlines != followed.deadlines),
     ]
     .into_iter()
-    .filter_map(|(key, differs)| differs.then_some(key))
+    .filter_map(|(section, differs)| differs.then_some(section))
     .collect()
 }
 
@@ -152,5 +155,23 @@ async fn trim_after(activity: Activity) {
         tokio::time::sleep(TRIM_PERIOD).await;
         // It holds the heap's locks for a while: not on a thread that answers calls.
         let _ = tokio::task::spawn_blocking(heap::trim).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogLevel;
+
+    #[test]
+    fn what_a_running_daemon_follows_needs_no_restart() {
+        let old = Config::default();
+        let mut fresh = Config::default();
+        fresh.runtime.log_level = LogLevel::Trace;
+        fresh.image.pinned_images = vec!["a".into()];
+        assert!(needs_restart(&old, &fresh).is_empty());
+        fresh.runtime.pids_limit = 5;
+        fresh.root = "/elsewhere".into();
+        assert_eq!(needs_restart(&old, &fresh), ["root", "[runtime]"]);
     }
 }

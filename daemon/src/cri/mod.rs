@@ -21,7 +21,7 @@ pub mod translate;
 
 use tokio::sync::watch;
 
-use crate::pods::node::Node;
+use crate::{config::Config, pods::node::Node};
 
 /// Both services of a node. Clones share it.
 #[derive(Clone)]
@@ -35,6 +35,11 @@ impl Cri {
     #[must_use]
     pub fn new(node: Node) -> Self {
         Self { node, closing: watch::Sender::new(false) }
+    }
+
+    /// Takes from `config` what may change while the daemon runs: which images are pinned.
+    pub fn follow(&self, config: &Config) {
+        self.node.context.images.set_pinned(config.image.pinned_images.clone());
     }
 
     /// Ends streams that have no end of their own, so that the daemon can.
