@@ -91,7 +91,7 @@ pub(crate) enum Parsed {
     Index(Vec<Descriptor>),
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Wire {
     schema_version: u32,
@@ -100,18 +100,6 @@ struct Wire {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
-}
-
-impl Default for Wire {
-    fn default() -> Self {
-        Self {
-            schema_version: 0,
-            media_type: String::new(),
-            config: None,
-            layers: None,
-            manifests: None,
-        }
-    }
 }
 
 /// Why a document is no image.

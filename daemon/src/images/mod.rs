@@ -240,4 +240,4 @@ pub fn check_registries_conf(path: &Path) -> Result<(), ImageError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -113,7 +113,7 @@ pub(super) async fn pull(
             Err(error) => last = Some(error),
         }
     }
-    Err(last.unwrap_or_else(|| ImageError::NotStored { reference: request.reference }))
+    Err(last.unwrap_or(ImageError::NotStored { reference: request.reference }))
 }
 
 async fn pull_one(

@@ -41,6 +41,8 @@ impl Archive {
         header.set_uid(owner.0);
         header.set_gid(owner.1);
         header.set_mtime(1_000_000_000);
+        header.set_device_major(0).unwrap();
+        header.set_device_minor(0).unwrap();
         let raw = header.as_old_mut();
         raw.name[..name.len()].copy_from_slice(name.as_bytes());
         raw.linkname[..link.len()].copy_from_slice(link.as_bytes());

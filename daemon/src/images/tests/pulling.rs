@@ -27,9 +27,9 @@ async fn an_image_of_all_compressions_is_pulled_by_tag_and_by_digest() {
     let id = room.pull(&name).await.unwrap();
     assert_eq!(id.digest(), &image.id);
     let status = room.images.resolve(&name).unwrap();
-    assert_eq!(status.repo_tags, [name.clone()]);
+    assert_eq!(status.repo_tags, std::slice::from_ref(&name));
     let digested = registry.name(&format!("team/app@{}", image.digest()));
-    assert_eq!(status.repo_digests, [digested.clone()]);
+    assert_eq!(status.repo_digests, std::slice::from_ref(&digested));
     assert_eq!(status.user, ImageUser::Uid(1003));
     assert_eq!(status.config.entrypoint, ["/x"]);
     assert!(status.size > 1_000_000);
@@ -137,7 +137,7 @@ async fn the_hosts_variant_of_an_index_is_pulled() {
     let (here, elsewhere) = (TestImage::small("here"), TestImage::small("elsewhere"));
     registry.push("app", "here", &here).await;
     registry.push("app", "elsewhere", &elsewhere).await;
-    let architecture = super::manifest::Platform::host().architecture;
+    let architecture = manifest::Platform::host().architecture;
     let entry = |image: &TestImage, architecture: &str| {
         json!({
             "mediaType": image.media_type, "digest": image.digest(), "size": image.manifest.len(),
