@@ -175,6 +175,7 @@ async fn a_stopped_shim_costs_its_callers_their_deadline_and_no_more() {
     let _reap = Reap(pid);
     let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
+    timeout(SOON, stopped(pid)).await.expect("the shim does not stop");
     let short = Duration::from_millis(100);
     for _ in 0..3 {
         let error = shim.connected(task, short).await.unwrap_err();
@@ -183,4 +184,16 @@ async fn a_stopped_shim_costs_its_callers_their_deadline_and_no_more() {
     kill_process(pid, Signal::CONT).unwrap();
     shim.connected(task, SOON).await.expect("the connection did not survive the deadlines");
     shim.shutdown(task, SOON).await.unwrap();
+}
+
+/// Waits until every thread of a process has taken the signal to stop.
+async fn stopped(pid: Pid) {
+    let runs = |task: fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        !status.contains("State:\tT")
+    };
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    while fs::read_dir(&tasks).unwrap().flatten().any(runs) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
