@@ -9,7 +9,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::CgroupError;
+use super::{
+    CgroupError, read_v1, read_v2,
+    text::Files,
+    usage::{Detail, Usage},
+};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
@@ -61,6 +65,24 @@ impl Hierarchies {
         let has = |names: &[String]| names.iter().any(|name| name == controller);
         let found = self.mounts.iter().find(|(names, _)| self.version == Version::V2 || has(names));
         found.map(|(_, mount)| below(mount, path))
+    }
+
+    pub(super) fn usage(&self, files: &mut Files, path: &str, detail: Detail) -> Option<Usage> {
+        let usage = match (self.version, self.mounts.first()) {
+            (Version::V2, Some((_, mount))) => read_v2::read(files, &below(mount, path), detail),
+            _ => read_v1::read(self, files, path, detail),
+        };
+        (usage.cpu.is_some() || usage.memory.is_some()).then_some(usage)
+    }
+
+    /// Every process is in each hierarchy that its container was put into: one will do.
+    pub(super) fn processes(&self, path: &str) -> Result<Vec<i32>, CgroupError> {
+        let known = ["memory", "cpuacct", "pids"].iter().find_map(|c| self.directory(c, path));
+        let Some(directory) = known else { return Ok(Vec::new()) };
+        let mut seen = BTreeSet::new();
+        processes(&directory, &mut seen)
+            .map_err(|source| CgroupError::Cgroup { path: directory, source })?;
+        Ok(seen.into_iter().collect())
     }
 
     fn directories(&self, path: &str) -> impl Iterator<Item = PathBuf> {
