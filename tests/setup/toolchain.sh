@@ -31,9 +31,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 need_cargo() {
 	local want have
 	want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
-	have=$(cd "$root" && as_builder rustc --version 2>/dev/null | cut -d' ' -f2) || true
-	[ -n "$have" ] || die "$builder has no working rustc (looked on PATH and in $builder_home/.cargo/bin); crisp needs Rust $want or later"
-	[ "$(printf '%s\n' "$want" "$have" | sort -V | head -n 1)" = "$want" ] ||
+	have=$(cd "$root" && as_builder rustc --version 2>&1) ||
+		die "$builder has no working rustc (on PATH or in $builder_home/.cargo/bin), and crisp needs Rust $want or later; it said: $have"
+	have=$(cut -d' ' -f2 <<<"$have")
+	not_below "$have" "$want" ||
 		die "rustc is $have, crisp needs $want or later; a rustup toolchain follows rust-toolchain.toml by itself"
 }
 
