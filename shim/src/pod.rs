@@ -24,6 +24,8 @@ pub(crate) struct Pod {
     pub(crate) sandbox: Sandbox,
     /// Rung when the server is to leave.
     pub(crate) leave: Notify,
+    /// Rung when the end of a container has been told.
+    pub(crate) told: Notify,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     /// The runtime of containers whose Create names none.
     runtime: Mutex<Option<Driven>>,
@@ -37,6 +39,7 @@ impl Pod {
             children: Children::default(),
             sandbox: Sandbox::default(),
             leave: Notify::new(),
+            told: Notify::new(),
             containers: Mutex::default(),
             runtime: Mutex::default(),
         }

@@ -51,6 +51,7 @@ pub(super) fn watch_init(pod: Arc<Pod>, container: Arc<Container>) {
         }
         container.init.enter(Phase::Stopped(exit));
         publish(&pod, &container.id, &container.id, live.pid(), exit);
+        pod.told.notify_one();
     });
 }
 

@@ -47,6 +47,7 @@ async fn serve(flags: &Flags, socket: Socket) -> Result<(), Failed> {
     loop {
         tokio::select! {
             () = pod.leave.notified() => break,
+            () = pod.told.notified() => {}
             signal = signals.next() => match signal? {
                 Signal::SIGCHLD => pod.children.sweep(),
                 _ => leaving = Leaving::WhenIdle,

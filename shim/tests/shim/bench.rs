@@ -28,7 +28,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use ttrpc::context::{Context, with_duration};
 
-pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_containerd-shim-crisp-v1");
+/// The binary under test: CRISP_SHIM names another build of it than cargo's.
+fn binary() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_containerd-shim-crisp-v1");
+    std::env::var_os("CRISP_SHIM").map_or_else(|| built.into(), PathBuf::from)
+}
+
 pub(crate) const NAMESPACE: &str = "crisp-test";
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -107,7 +112,7 @@ pub(crate) fn start_shim(dir: &Path, id: &str) -> String {
 pub(crate) fn run_verb(dir: &Path, id: &str, verb: &str, stdin: &[u8]) -> Vec<u8> {
     let bundle = dir.join("bundles").join(id);
     fs::create_dir_all(&bundle).unwrap();
-    let mut child = Command::new(BINARY)
+    let mut child = Command::new(binary())
         .args(["-namespace", NAMESPACE, "-address", "/x", "-publish-binary", "/bin/true"])
         .args(["-id", id, verb])
         .env_remove("TTRPC_ADDRESS")
@@ -173,7 +178,7 @@ impl Bench {
                  "options": ["mode=755", "size=64k"]},
             ],
             "linux": {
-                "cgroupsPath": format!("/crisp-shim-test/{id}-{}", self.shim_pid),
+                "cgroupsPath": format!("/crisp-shim-test-{id}-{}", self.shim_pid),
                 "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}],
                 "resources": {"memory": {"limit": 67_108_864}},
             },

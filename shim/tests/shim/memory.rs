@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What an idle shim costs, measured with twenty alike. The figures are printed; the limits hold
-//! only for the binary that is installed (profile `shim`), named by CRISP_SHIM_MEASURE=1.
+//! only for the binary that is installed (profile `shim`), named by CRISP_SHIM.
 
 use std::fs;
 
@@ -49,7 +49,7 @@ async fn an_idle_shim_is_one_thread_that_sleeps() {
     eprintln!("{PODS} idle shims with one container each: {pss} KB PSS, {dirty} KB private dirty");
     assert_eq!(before, after, "an idle shim wakes up");
     assert!(costs.iter().all(|c| c.threads == 1));
-    if std::env::var_os("CRISP_SHIM_MEASURE").is_some() {
+    if std::env::var_os("CRISP_SHIM").is_some() {
         assert!(pss <= 256, "{pss} KB PSS");
     }
     for bench in benches {

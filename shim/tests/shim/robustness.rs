@@ -112,6 +112,23 @@ async fn simultaneous_starts_of_one_pod_make_one_server() {
 }
 
 #[tokio::test]
+async fn a_shim_told_to_terminate_stays_until_its_last_container_has_ended() {
+    with_each(|bench| async move {
+        bench.run("c", &["sleep", "600"]).await;
+        let shim = Pid::from_raw(bench.shim_pid.cast_signed()).unwrap();
+        kill_process(shim, Signal::TERM).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.kill("c", "", 9).await.unwrap();
+        eventually("the shim is gone", || !alive(bench.shim_pid)).await;
+        let exit = fs::read_to_string(bench.bundle("c").join("exit.json")).unwrap();
+        assert!(exit.contains("137"), "{exit}");
+        run_verb(bench.dir.path(), "c", "delete", b"");
+        Bench::new(bench.kind, bench.runtime_options().binary.into()).await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_older_task_service_and_unknown_ids_are_answered() {
     with_each(|bench| async move {
         let client = Client::connect(&bench.address).await.unwrap();
