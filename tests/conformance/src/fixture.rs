@@ -13,6 +13,7 @@ use crisp_cri::*;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use crate::cgroup::PodCgroup;
 use crate::cri::{CallError, Cri};
 use crate::pod::Pod;
 use crate::registry::Registry;
@@ -49,6 +50,7 @@ enum Undo {
     Container(String),
     Image(String),
     Unmount(PathBuf),
+    Cgroup(PodCgroup),
 }
 
 /// The hands of one case. Clones share everything.
@@ -173,6 +175,29 @@ impl Test {
         Ok(self.run_pod(config).await?)
     }
 
+    /// A cgroup to run a pod in, as a kubelet makes one; none where systemd makes them.
+    pub fn pod_cgroup(&self) -> Result<Option<PodCgroup>> {
+        if self.suite().cgroup_driver == CgroupDriver::Systemd {
+            return Ok(None);
+        }
+        let cgroup = PodCgroup::make(&self.unique("pod"))?;
+        self.push(Undo::Cgroup(cgroup.clone()));
+        Ok(Some(cgroup))
+    }
+
+    /// Runs a pod in a cgroup of its own, after `edit` changed its config. Only of such a pod can
+    /// every runtime tell statistics.
+    pub async fn pod_in_cgroup(&self, edit: impl FnOnce(&mut PodSandboxConfig)) -> Result<Pod> {
+        let cgroup = self.pod_cgroup()?;
+        self.pod_with(|p| {
+            if let (Some(cgroup), Some(linux)) = (cgroup, &mut p.linux) {
+                linux.cgroup_parent = cgroup.path();
+            }
+            edit(p);
+        })
+        .await
+    }
+
     /// Runs a pod of exactly this config.
     pub async fn run_pod(&self, config: PodSandboxConfig) -> Result<Pod, CallError> {
         self.run_pod_by(config, &self.suite().handler.clone()).await
@@ -290,6 +315,7 @@ impl Test {
                 cri.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await?;
             }
             Undo::Image(image) => self.remove_image(&image).await?,
+            Undo::Cgroup(cgroup) => cgroup.remove().await?,
             Undo::Unmount(path) => {
                 let flags = nix::mount::MntFlags::MNT_DETACH;
                 nix::mount::umount2(&path, flags).with_context(|| format!("umount {path:?}"))?;

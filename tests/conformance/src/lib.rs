@@ -6,6 +6,7 @@
 //! with a table of names at its top.
 
 mod case;
+mod cgroup;
 mod container;
 mod cri;
 mod edit;

@@ -323,7 +323,8 @@ async fn unknown(t: Test) -> Outcome {
 }
 
 async fn malformed(t: Test) -> Outcome {
-    for name in ["", "UPPER/case:1", "a b", "registry.k8s.io/x@sha256:abc", "registry.k8s.io/x:a:b"] {
+    for name in ["", "UPPER/case:1", "a b", "registry.k8s.io/x@sha256:abc", "registry.k8s.io/x:a:b"]
+    {
         refused(&format!("PullImage of {name:?}"), t.pull(name).await)?;
     }
     Ok(())
@@ -341,10 +342,8 @@ async fn with_sandbox_config(t: Test) -> Outcome {
 }
 
 async fn unknown_handler(t: Test) -> Outcome {
-    let image = ImageSpec {
-        runtime_handler: "no-such-handler".to_owned(),
-        ..image_spec(images::BUSYBOX)
-    };
+    let image =
+        ImageSpec { runtime_handler: "no-such-handler".to_owned(), ..image_spec(images::BUSYBOX) };
     let request = PullImageRequest { image: Some(image), ..Default::default() };
     refused("PullImage", t.cri().pull_image(request).await).map(drop)
 }
@@ -370,7 +369,8 @@ async fn fs_info_grows(t: Test) -> Outcome {
     t.remove_image(THREE[0]).await?;
     let before = used().await?;
     let registry = t.registry().await?;
-    let noise: Vec<u8> = (0u32..32 << 20).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
+    let noise: Vec<u8> =
+        (0u32..32 << 20).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
     let plain = crate::registry::Compression::Plain;
     let fill = |tar: &mut _| crate::registry::file(tar, "noise", &noise, 0o644);
     let image = registry.image("noise:1").layer(plain, fill)?.push()?;

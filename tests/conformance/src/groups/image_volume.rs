@@ -60,7 +60,10 @@ async fn digest(t: Test) -> Outcome {
     equal("ContainerStatus.mounts[].image.image_ref", image.image_ref, id)
 }
 
-async fn refused_volume(t: &Test, edit: impl FnOnce(&mut Mount)) -> Result<CallError, anyhow::Error> {
+async fn refused_volume(
+    t: &Test,
+    edit: impl FnOnce(&mut Mount),
+) -> Result<CallError, anyhow::Error> {
     let id = t.ensure_image(TAGGED).await?;
     let pod = t.pod().await?;
     let result = pod.create(|c| edit(add_volume(c, &id))).await.map(drop);

@@ -52,9 +52,7 @@ async fn handlers(t: Test) -> Outcome {
     let names: Vec<_> = status.runtime_handlers.iter().map(|h| h.name.clone()).collect();
     let unique: BTreeSet<_> = names.iter().collect();
     equal("number of different names", unique.len(), names.len())?;
-    so("the default handler is listed by the empty name", names.iter().any(String::is_empty), &names)?;
-    let features = status.runtime_handlers.iter().all(|h| h.features.is_some());
-    so("every handler has features", features, &status.runtime_handlers)
+    so("the default handler is listed by the empty name", names.iter().any(String::is_empty), names)
 }
 
 async fn features(t: Test) -> Outcome {

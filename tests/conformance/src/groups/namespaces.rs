@@ -44,10 +44,7 @@ fn set(options: &mut NamespaceOption, edit: impl FnOnce(&mut NamespaceOption)) {
 }
 
 /// Pod and container with the same change of namespace options.
-async fn start(
-    t: &Test,
-    edit: impl Fn(&mut NamespaceOption) + Copy,
-) -> Result<(Pod, Container)> {
+async fn start(t: &Test, edit: impl Fn(&mut NamespaceOption) + Copy) -> Result<(Pod, Container)> {
     let pod = t.pod_with(|p| set(p.namespaces(), edit)).await?;
     let container = pod.start(|c| set(c.namespaces(), edit)).await?;
     Ok((pod, container))
@@ -275,7 +272,8 @@ async fn user_pod(t: Test) -> Outcome {
 async fn user_node(t: Test) -> Outcome {
     needs_user_namespaces(&t)?;
     let node = UserNamespace { mode: NamespaceMode::Node.into(), ..Default::default() };
-    let (_pod, container) = start(&t, |o| o.userns_options = Some(node.clone())).await
+    let (_pod, container) = start(&t, |o| o.userns_options = Some(node.clone()))
+        .await
         .map(|(pod, container)| (pod, container))?;
     equal("user namespace", namespace(&container, "user").await?, own_namespace("user")?)
 }

@@ -203,15 +203,17 @@ async fn pod_to_host(t: Test) -> Outcome {
     let listener = tokio::net::TcpListener::bind(format!("{gateway}:0")).await?;
     let port = listener.local_addr()?.port();
     let script = format!("echo hello | nc -w 5 {gateway} {port}; true");
-    let (accepted, asked) = tokio::join!(
-        tokio::time::timeout(Duration::from_secs(10), listener.accept()),
-        container.sh(&script),
-    );
+    let answer = async {
+        let (mut stream, _) = listener.accept().await?;
+        let mut text = [0; 6];
+        stream.read_exact(&mut text).await?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let (asked, text) =
+        tokio::join!(container.sh(&script), tokio::time::timeout(Duration::from_secs(10), answer));
     asked?;
-    let mut text = String::new();
-    let (mut stream, _) = accepted.context("no connection within 10 s")??;
-    stream.read_to_string(&mut text).await?;
-    equal("what the pod sent", text.trim(), "hello")
+    let text = text.context("nothing came from the pod within 10 s")??;
+    equal("what the pod sent", text.as_slice(), b"hello\n".as_slice())
 }
 
 async fn addresses(t: Test) -> Outcome {
@@ -293,7 +295,8 @@ async fn stop_after_removal(t: Test) -> Outcome {
     pod.idle().await?.remove().await?;
     let ip = pod.ip().await?;
     pod.stop().await?;
-    let reached = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect((ip.as_str(), 80)));
+    let reached =
+        tokio::time::timeout(Duration::from_secs(1), TcpStream::connect((ip.as_str(), 80)));
     // A refused connection would mean that someone still has the address; by then it may have
     // been given to another pod, so only a listener is a fault.
     so("nobody serves at the address", !matches!(reached.await, Ok(Ok(_))), ip)

@@ -21,12 +21,12 @@ cases! { "stats";
     "PodSandboxStats counts processes" => processes,
     "PodSandboxStats lists the pod's containers" => containers,
     "PodSandboxStats of an unknown pod is NOT_FOUND" => unknown,
-    "ListPodSandboxStats lists running pods" => listed,
+    "ListPodSandboxStats lists running pods" [alone] => listed,
     "ListPodSandboxStats filters by id and labels" => filtered,
     "PodSandboxStats advances between two reads" => advance,
     "ListMetricDescriptors describes the kubelet's metrics" => descriptors,
     "ListPodSandboxMetrics has a sample of each metric" => metrics,
-    "pods come and go while stats are listed" => churn,
+    "pods come and go while stats are listed" [alone] => churn,
 }
 
 async fn stats(pod: &Pod) -> Result<PodSandboxStats> {
@@ -40,7 +40,7 @@ async fn linux(pod: &Pod) -> Result<LinuxPodSandboxStats> {
 }
 
 async fn pod(t: Test) -> Outcome {
-    let pod = t.pod_with(|p| p.labels = map(&[("a", "b")])).await?;
+    let pod = t.pod_in_cgroup(|p| p.labels = map(&[("a", "b")])).await?;
     pod.idle().await?;
     let stats = stats(&pod).await?;
     let attributes = stats.attributes.context("attributes is unset")?;
@@ -57,7 +57,7 @@ async fn pod(t: Test) -> Outcome {
 }
 
 async fn network(t: Test) -> Outcome {
-    let pod = t.pod().await?;
+    let pod = t.pod_in_cgroup(|_| ()).await?;
     pod.idle().await?.sh("ping -c 2 -W 1 10.255.255.1; true").await?;
     let network = linux(&pod).await?.network.context("network is unset")?;
     so("network.timestamp is set", network.timestamp > 0, &network)?;
@@ -68,7 +68,7 @@ async fn network(t: Test) -> Outcome {
 }
 
 async fn processes(t: Test) -> Outcome {
-    let pod = t.pod().await?;
+    let pod = t.pod_in_cgroup(|_| ()).await?;
     pod.script("sleep 3600 & sleep 3600 & sleep 3600; true").await?;
     within(Duration::from_secs(10), "process_count ≥ 4", || async {
         let process = linux(&pod).await?.process.context("process is unset")?;
@@ -79,11 +79,10 @@ async fn processes(t: Test) -> Outcome {
 }
 
 async fn containers(t: Test) -> Outcome {
-    let pod = t.pod().await?;
+    let pod = t.pod_in_cgroup(|_| ()).await?;
     let wanted: BTreeSet<_> = [pod.idle().await?.id, pod.idle().await?.id].into();
     let stats = linux(&pod).await?.containers;
-    let came: BTreeSet<_> =
-        stats.into_iter().filter_map(|c| c.attributes).map(|a| a.id).collect();
+    let came: BTreeSet<_> = stats.into_iter().filter_map(|c| c.attributes).map(|a| a.id).collect();
     equal("ids of the containers", came, wanted)
 }
 
@@ -102,7 +101,7 @@ async fn list(
 }
 
 async fn listed(t: Test) -> Outcome {
-    let (one, two) = (t.pod().await?, t.pod().await?);
+    let (one, two) = (t.pod_in_cgroup(|_| ()).await?, t.pod_in_cgroup(|_| ()).await?);
     for filter in [None, Some(PodSandboxStatsFilter::default())] {
         let ids = list(&t, filter).await?;
         so("both pods are listed", ids.contains(&one.id) && ids.contains(&two.id), ids)?;
@@ -113,8 +112,8 @@ async fn listed(t: Test) -> Outcome {
 async fn filtered(t: Test) -> Outcome {
     let mark = t.unique("mark");
     let labels = map(&[("mark", &mark)]);
-    let one = t.pod_with(|p| p.labels = labels.clone()).await?;
-    let two = t.pod_with(|p| p.labels = labels.clone()).await?;
+    let one = t.pod_in_cgroup(|p| p.labels = labels.clone()).await?;
+    let two = t.pod_in_cgroup(|p| p.labels = labels.clone()).await?;
     let filter = |id: &str, label_selector| {
         Some(PodSandboxStatsFilter { id: id.to_owned(), label_selector })
     };
@@ -128,7 +127,7 @@ async fn filtered(t: Test) -> Outcome {
 }
 
 async fn advance(t: Test) -> Outcome {
-    let pod = t.pod().await?;
+    let pod = t.pod_in_cgroup(|_| ()).await?;
     pod.script("while :; do :; done").await?;
     let cpu = || async { linux(&pod).await?.cpu.context("cpu is unset") };
     let first = cpu().await?;
@@ -142,7 +141,7 @@ async fn advance(t: Test) -> Outcome {
 async fn churn(t: Test) -> Outcome {
     let lives = async {
         for _ in 0..4 {
-            let pod = t.pod().await?;
+            let pod = t.pod_in_cgroup(|_| ()).await?;
             pod.idle().await?;
             pod.remove().await?;
         }
@@ -156,7 +155,8 @@ async fn churn(t: Test) -> Outcome {
         }
         Ok(())
     };
-    tokio::try_join!(lives, lists).map(drop)
+    let (lives, lists) = tokio::join!(lives, lists);
+    lives.and(lists)
 }
 
 /// Metrics of the kubelet's endpoint that every runtime has to give, without `container_`.
@@ -211,7 +211,7 @@ async fn descriptors(t: Test) -> Outcome {
 
 async fn metrics(t: Test) -> Outcome {
     let descriptors = describe(&t).await?;
-    let pod = t.pod().await?;
+    let pod = t.pod_in_cgroup(|_| ()).await?;
     let edit = |c: &mut ContainerConfig| {
         let resources = c.resources();
         resources.cpu_period = 100_000;

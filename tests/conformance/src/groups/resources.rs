@@ -5,8 +5,9 @@ use anyhow::Context as _;
 use crisp_cri::*;
 
 use crate::case::{Outcome, cases, skip};
+use crate::cgroup::is_unified;
 use crate::container::Container;
-use crate::edit::EditContainer as _;
+use crate::edit::{EditContainer as _, EditPod as _};
 use crate::fixture::Test;
 use crate::want::{contains, equal, refused, refused_with, so};
 
@@ -26,6 +27,7 @@ cases! { "resources";
     "the oom score adjustment is 0 by default" => oom_score_default,
     "hugepage limits are applied and reported" => hugepages,
     "unified values are applied on cgroup v2" => unified,
+    "containers live below the pod's cgroup, which stays when they go" => pod_cgroup,
     "the container's cgroup is not writable" => cgroup_readonly,
     "UpdatePodSandboxResources of a pod succeeds" => update_pod,
     "UpdatePodSandboxResources of an unknown pod is an error" => update_unknown_pod,
@@ -212,7 +214,7 @@ async fn hugepages(t: Test) -> Outcome {
 }
 
 async fn unified(t: Test) -> Outcome {
-    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+    if !is_unified() {
         return skip("the host has no cgroup v2");
     }
     let edit = |c: &mut ContainerConfig| {
@@ -222,12 +224,30 @@ async fn unified(t: Test) -> Outcome {
     equal("memory.high", container.cgroup("", "memory.high").await?, (50 * MIB).to_string())
 }
 
+async fn pod_cgroup(t: Test) -> Outcome {
+    let Some(cgroup) = t.pod_cgroup()? else {
+        return skip("pods' cgroups are systemd's");
+    };
+    let pod = t.pod_with(|p| p.linux().cgroup_parent = cgroup.path()).await?;
+    let container = pod.idle().await?;
+    so("there are processes below", !cgroup.processes_below()?.is_empty(), &cgroup)?;
+    let own = container.sh("cat /proc/self/cgroup").await?;
+    so("all in the same cgroup namespace or below it", !own.contains("/../"), own)?;
+    container.remove().await?;
+    pod.remove().await?;
+    let left = cgroup.processes_below()?;
+    so("no process is left below", left.is_empty(), left)?;
+    so("the pod's cgroup is still there", cgroup.exists()?, &cgroup)
+}
+
 async fn cgroup_readonly(t: Test) -> Outcome {
     let container = t.pod().await?.idle().await?;
-    let script = "mkdir /sys/fs/cgroup/mine 2>&1 || mkdir /sys/fs/cgroup/memory/mine 2>&1";
+    let mounts = container.sh("grep ' /sys/fs/cgroup' /proc/self/mountinfo").await?;
+    let script = "if [ -e /sys/fs/cgroup/cgroup.controllers ]; then mkdir /sys/fs/cgroup/mine; \
+        else mkdir /sys/fs/cgroup/memory/mine; fi";
     let ran = container.exec(&["sh", "-c", script]).await?;
-    so("mkdir fails", ran.code != 0, &ran)?;
-    contains("output of mkdir", &ran.stdout, "Read-only file system")
+    so("mkdir in the cgroup fails", ran.code != 0, format!("{ran:?} on {mounts}"))?;
+    contains("stderr of mkdir", &ran.stderr, "Read-only file system")
 }
 
 async fn update_pod(t: Test) -> Outcome {
@@ -242,10 +262,8 @@ async fn update_pod(t: Test) -> Outcome {
 }
 
 async fn update_unknown_pod(t: Test) -> Outcome {
-    let request = UpdatePodSandboxResourcesRequest {
-        pod_sandbox_id: "f".repeat(64),
-        ..Default::default()
-    };
+    let request =
+        UpdatePodSandboxResourcesRequest { pod_sandbox_id: "f".repeat(64), ..Default::default() };
     let result = t.cri().update_pod_sandbox_resources(request).await;
     refused("UpdatePodSandboxResources", result).map(drop)
 }

@@ -343,7 +343,8 @@ async fn unknown_capability(t: Test) -> Outcome {
 }
 
 async fn masked(t: Test) -> Outcome {
-    let edit = |s: &mut LinuxContainerSecurityContext| s.masked_paths = strings(&["/bin/ls", "/etc"]);
+    let edit =
+        |s: &mut LinuxContainerSecurityContext| s.masked_paths = strings(&["/bin/ls", "/etc"]);
     let container = start(&t, edit).await?;
     let ran = container.exec(&["sh", "-c", "ls"]).await?;
     so("ls fails", ran.code != 0, &ran)?;
@@ -359,15 +360,17 @@ async fn readonly_paths(t: Test) -> Outcome {
 }
 
 async fn exec_masked(t: Test) -> Outcome {
-    let edit =
-        |s: &mut LinuxContainerSecurityContext| s.masked_paths = strings(&["/proc/kcore", "/sys/firmware"]);
+    let edit = |s: &mut LinuxContainerSecurityContext| {
+        s.masked_paths = strings(&["/proc/kcore", "/sys/firmware"])
+    };
     let container = start(&t, edit).await?;
     let came = container.sh("head -c 1 /proc/kcore | wc -c; ls -A /sys/firmware | wc -l").await?;
     equal("bytes of kcore and entries of firmware", came.replace(' ', ""), "0\n0")
 }
 
 async fn seccomp_mode(container: &Container) -> Result<String> {
-    let line = container.sh("grep ^Seccomp: /proc/1/status || grep ^Seccomp: /proc/self/status").await?;
+    let line =
+        container.sh("grep ^Seccomp: /proc/1/status || grep ^Seccomp: /proc/self/status").await?;
     Ok(line.split_whitespace().last().unwrap_or_default().to_owned())
 }
 

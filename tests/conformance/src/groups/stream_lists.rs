@@ -45,7 +45,7 @@ async fn two_pods(t: &Test) -> Result<(Vec<Pod>, std::collections::HashMap<Strin
     let labels = map(&[("mark", &t.unique("mark"))]);
     let mut pods = Vec::new();
     for _ in 0..2 {
-        let pod = t.pod_with(|p| p.labels = labels.clone()).await?;
+        let pod = t.pod_in_cgroup(|p| p.labels = labels.clone()).await?;
         pod.start(|c| c.labels = labels.clone()).await?;
         pods.push(pod);
     }

@@ -14,7 +14,8 @@ cases! { "sysctl";
 }
 
 async fn safe(t: Test) -> Outcome {
-    let sysctls = map(&[("kernel.shm_rmid_forced", "1"), ("net.ipv4.ip_local_port_range", "1024 65000")]);
+    let sysctls =
+        map(&[("kernel.shm_rmid_forced", "1"), ("net.ipv4.ip_local_port_range", "1024 65000")]);
     let container = t.pod_with(|p| p.linux().sysctls = sysctls).await?.idle().await?;
     equal("shm_rmid_forced", container.sh("cat /proc/sys/kernel/shm_rmid_forced").await?, "1")?;
     let range = container.sh("cat /proc/sys/net/ipv4/ip_local_port_range").await?;

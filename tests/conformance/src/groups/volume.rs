@@ -39,7 +39,11 @@ async fn directory(t: Test) -> Outcome {
     t.make_file("volume/file", "from the host")?;
     let path = volume.display().to_string();
     let container = t.pod().await?.start(|c| drop(c.bind(&volume, &path))).await?;
-    equal("the file in the container", container.sh(&format!("cat {path}/file")).await?, "from the host")
+    equal(
+        "the file in the container",
+        container.sh(&format!("cat {path}/file")).await?,
+        "from the host",
+    )
 }
 
 async fn symlink(t: Test) -> Outcome {
@@ -68,8 +72,7 @@ async fn written(t: Test) -> Outcome {
 
 async fn readonly(t: Test) -> Outcome {
     let volume = t.make_dir("volume")?;
-    let container =
-        t.pod().await?.start(|c| c.bind(&volume, "/volume").readonly = true).await?;
+    let container = t.pod().await?.start(|c| c.bind(&volume, "/volume").readonly = true).await?;
     let ran = container.exec(&["touch", "/volume/file"]).await?;
     so("touch fails", ran.code != 0, &ran)?;
     contains("stderr of touch", &ran.stderr, "Read-only file system")
