@@ -17,4 +17,5 @@ pub mod pods;
 pub mod rootfs;
 pub mod server;
 pub mod shims;
+pub mod stats;
 pub mod store;

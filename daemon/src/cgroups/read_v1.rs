@@ -23,9 +23,11 @@ pub(super) fn read(
     let mut usage = Usage {
         cpu: cpuacct.and_then(|at| cpu_usage(files, &at, cpu.as_deref(), detail)),
         memory: directory("memory").and_then(|at| memory_usage(files, &at, detail)),
-        tasks: directory("pids").and_then(|at| tasks(files, &at)),
         ..Usage::default()
     };
+    if detail != Detail::Container {
+        usage.tasks = directory("pids").and_then(|at| tasks(files, &at));
+    }
     if detail == Detail::Metrics {
         usage.io = directory("blkio").map(|at| io(files, &at)).unwrap_or_default();
         usage.hugetlb = directory("hugetlb").map(|at| hugetlb(files, &at)).unwrap_or_default();
@@ -41,7 +43,7 @@ fn cpu_usage(
 ) -> Option<CpuUsage> {
     let mut usage =
         CpuUsage { total_ns: files.number(cpuacct, "cpuacct.usage")?, ..CpuUsage::default() };
-    if detail == Detail::Stats {
+    if detail != Detail::Metrics {
         return Some(usage);
     }
     let user = files.number(cpuacct, "cpuacct.usage_user");

@@ -13,7 +13,6 @@ pub(super) fn read(files: &mut Files, at: &Path, detail: Detail) -> Usage {
     let mut usage = Usage {
         cpu: files.read(at, "cpu.stat").and_then(cpu_stat),
         memory: memory_usage(files, at, detail),
-        tasks: tasks(files, at),
         pressure: Pressure {
             cpu: files.read(at, "cpu.pressure").and_then(psi),
             memory: files.read(at, "memory.pressure").and_then(psi),
@@ -21,6 +20,9 @@ pub(super) fn read(files: &mut Files, at: &Path, detail: Detail) -> Usage {
         },
         ..Usage::default()
     };
+    if detail != Detail::Container {
+        usage.tasks = tasks(files, at);
+    }
     if detail == Detail::Metrics {
         usage.io = files.read(at, "io.stat").map(io_stat).unwrap_or_default();
         usage.hugetlb = hugetlb(files, at);

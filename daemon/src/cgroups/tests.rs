@@ -58,14 +58,21 @@ async fn a_process_shows_in_its_cgroups_usage_until_it_is_killed() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&reaped.join().unwrap()), Some(9));
 }
 
+/// CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.try_into().unwrap()
+}
+
 #[test]
 fn a_cgroup_that_is_gone_is_told_from_one_that_is_idle() {
     let scratch = Scratch::new("gone-test");
-    let usage = scratch.0.usage([scratch.1.as_str(), "/crisp-never-there"], Detail::Stats);
+    let usage = scratch.0.usage([scratch.1.as_str(), "/crisp-never-there"], Detail::Container);
     assert!(usage[0].is_some() && usage[1].is_none());
 }
 
-/// The bound is loose, for other work shares the machine; `--nocapture` shows the figures.
+/// CPU time, for other work shares the machine; `--nocapture` shows the figures. The bound allows
+/// for a build without optimisation.
 #[test]
 fn a_hundred_cgroups_are_read_in_milliseconds() {
     let scratch = Scratch::new("speed-test");
@@ -73,15 +80,15 @@ fn a_hundred_cgroups_are_read_in_milliseconds() {
     for path in &paths {
         scratch.0.create(path).unwrap();
     }
-    for detail in [Detail::Stats, Detail::Metrics] {
+    for detail in [Detail::Container, Detail::Pod, Detail::Metrics] {
         let mut took = Duration::MAX;
         for _ in 0..5 {
-            let begun = Instant::now();
+            let begun = cpu_time();
             let usage = scratch.0.usage(paths.iter().map(String::as_str), detail);
-            took = took.min(begun.elapsed());
+            took = took.min(cpu_time() - begun);
             assert!(usage.iter().all(Option::is_some));
         }
         println!("{detail:?} of 100 cgroups: {took:?}");
-        assert!(took < Duration::from_millis(200), "{detail:?} of 100 cgroups took {took:?}");
+        assert!(took < Duration::from_millis(50), "{detail:?} of 100 cgroups took {took:?}");
     }
 }

@@ -121,6 +121,13 @@ impl Hierarchies {
             processes(&directory, &mut seen)
                 .map_err(|source| CgroupError::Cgroup { path: directory, source })?;
         }
+        if self.version == Version::V2 && !seen.is_empty() {
+            // One write takes the whole subtree at once: no fork escapes it. There from kernel
+            // 5.14 on; the signals below are for what refuses it.
+            for directory in self.directories(path) {
+                let _ = fs::write(directory.join("cgroup.kill"), "1");
+            }
+        }
         for pid in &seen {
             if let Some(pid) = Pid::from_raw(*pid) {
                 // One that ended meanwhile is what was wanted.

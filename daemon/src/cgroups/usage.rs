@@ -4,8 +4,10 @@
 /// How much is read. Every file costs some microseconds, which count at a hundred containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// What CRI's stats messages hold.
-    Stats,
+    /// What CRI's stats of a container hold.
+    Container,
+    /// What CRI's stats of a pod hold: the count of tasks too.
+    Pod,
     /// Everything: what CRI's metrics hold.
     Metrics,
 }
@@ -17,7 +19,7 @@ pub struct Usage {
     pub cpu: Option<CpuUsage>,
     /// Memory.
     pub memory: Option<MemoryUsage>,
-    /// Tasks: processes and their threads.
+    /// Tasks: processes and their threads; not with [`Detail::Container`].
     pub tasks: Option<TaskUsage>,
     /// Block devices; read with [`Detail::Metrics`] only.
     pub io: Vec<DeviceIo>,
