@@ -92,7 +92,8 @@ impl Network {
             Ok(result) => result,
             Err(cause) => {
                 let left = self.inner.undo(pod, &found.conf, &record).await;
-                return Err(NetworkError::Add { network: found.conf.name.clone(), cause, left });
+                let (network, cause) = (found.conf.name.clone(), Box::new(cause));
+                return Err(NetworkError::Add { network, cause, left });
             }
         };
         let attachment = attachment(&found.conf, &result);
@@ -121,7 +122,7 @@ impl Network {
         let target = record.target(&flight);
         let checked = self.inner.caller.check(&conf, &target, &result).await;
         flight.end();
-        checked.map_err(|source| NetworkError::Check { network: conf.name, source })
+        checked.map_err(|error| NetworkError::Check { network: conf.name, source: error.into() })
     }
 }
 

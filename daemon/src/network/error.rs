@@ -38,7 +38,7 @@ pub enum NetworkError {
         /// The network.
         network: String,
         /// The plugin's failure.
-        cause: AddProblem,
+        cause: Box<AddProblem>,
         /// What could not be undone; a later detach finishes it.
         left: Option<TeardownError>,
     },
@@ -58,7 +58,7 @@ pub enum NetworkError {
         /// The network.
         network: String,
         /// The plugin's complaint.
-        source: CniError,
+        source: Box<CniError>,
     },
     /// The attachment record cannot be written or read.
     #[error(transparent)]
@@ -101,7 +101,9 @@ impl NetworkError {
     #[must_use]
     pub fn is_deadline(&self) -> bool {
         match self {
-            Self::Add { cause: AddProblem::Plugin(error), .. } => error.is_deadline(),
+            Self::Add { cause, .. } => {
+                matches!(&**cause, AddProblem::Plugin(error) if error.is_deadline())
+            }
             Self::Del { source, .. } => source.errors.iter().any(CniError::is_deadline),
             Self::Check { source, .. } => source.is_deadline(),
             _ => false,

@@ -101,7 +101,7 @@ pub async fn remove(pin: PathBuf) -> Result<(), NetnsError> {
 /// Whether a namespace is pinned at `path`.
 #[must_use]
 pub fn is_pinned(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| i64::from(found.f_type) == NSFS_MAGIC)
+    statfs(path).is_ok_and(|found| found.f_type == NSFS_MAGIC)
 }
 
 /// Makes sure that mounts below `directory` reach other mount namespaces: where its mount is not

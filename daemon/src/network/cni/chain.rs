@@ -108,7 +108,7 @@ impl Caller {
             result = Some(AddResult::new(json).map_err(|problem| CniError::Answer {
                 plugin: plugin.program.clone(),
                 command: Command::Add,
-                problem: AnswerProblem::Result(problem),
+                problem: AnswerProblem::Result(problem).into(),
                 output,
                 stderr: String::new(),
             })?);

@@ -88,7 +88,7 @@ pub enum CniError {
         /// The command.
         command: Command,
         /// What is wrong with it.
-        problem: AnswerProblem,
+        problem: Box<AnswerProblem>,
         /// The beginning of the answer.
         output: String,
         /// The end of its error output.

@@ -160,11 +160,11 @@ impl Output {
         }
         let output = String::from_utf8_lossy(&text[..text.len().min(EXCERPT)]).into_owned();
         if self.stdout.len() > ANSWER {
-            let problem = AnswerProblem::TooLong(ANSWER);
+            let problem = AnswerProblem::TooLong(ANSWER).into();
             return Err(CniError::Answer { plugin, command, problem, output, stderr });
         }
         json.map(Some).map_err(|error| {
-            let problem = error.into();
+            let problem = Box::new(AnswerProblem::from(error));
             CniError::Answer { plugin, command, problem, output, stderr }
         })
     }
