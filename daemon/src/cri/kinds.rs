@@ -31,6 +31,7 @@ impl Classify for PodError {
 impl Classify for ImageError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Pull { source, .. } => source.kind(),
             error if error.is_disk_full() => Kind::Exhausted,
             Self::InvalidReference { .. } | Self::Ambiguous { .. } | Self::SubPath { .. } => {
                 Kind::Invalid

@@ -31,6 +31,14 @@ pub enum ImageError {
         /// How many fit.
         count: usize,
     },
+    /// A pull failed.
+    #[error("pull {reference}: {source}")]
+    Pull {
+        /// As requested; the cause may name a mirror.
+        reference: String,
+        /// Why.
+        source: Box<ImageError>,
+    },
     /// The registry answered that it has no such thing.
     #[error("{what} not found at registry {registry}")]
     NotFound {
@@ -167,6 +175,15 @@ impl ImageError {
             Self::Host { source, .. } => full(source),
             Self::Unpack { source, .. } => source.io().is_some_and(full),
             _ => false,
+        }
+    }
+
+    /// Why a pull failed, without the words about which pull it was.
+    #[must_use]
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Pull { source, .. } => source.cause(),
+            other => other,
         }
     }
 }

@@ -117,7 +117,12 @@ impl Images {
         let registries = Arc::new(registries);
         *self.shared.registries.lock().unwrap_or_else(PoisonError::into_inner) =
             Arc::clone(&registries);
-        pull::pull(Arc::clone(&self.shared), registries, request).await.map(ImageId::from)
+        let reference = request.reference.clone();
+        match pull::pull(Arc::clone(&self.shared), registries, request).await {
+            Ok(id) => Ok(ImageId::from(id)),
+            Err(error @ ImageError::InvalidReference { .. }) => Err(error),
+            Err(error) => Err(ImageError::Pull { reference, source: Box::new(error) }),
+        }
     }
 
     /// All images, or only the one that `reference` means. A reference that means none gives an

@@ -400,10 +400,17 @@ fn read_meta(entry: &mut tar::Entry<'_, impl Read>, raw: &[u8]) -> Result<Meta, 
         // The highest value means "leave it" to the kernel.
         u32::try_from(id).ok().filter(|&id| id != u32::MAX).ok_or_else(|| unreadable(what))
     };
-    let uid = id(entry.header().uid(), "owner")?;
-    let gid = id(entry.header().gid(), "group")?;
-    let mode = entry.header().mode().map_err(|_| unreadable("mode"))? & 0o7777;
-    let mut seconds = entry.header().mtime().map_err(|_| unreadable("time"))?.cast_signed();
+    // To every other reader of archives a number that is left out is 0.
+    let left_out = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
+    let header = entry.header();
+    let fields = header.as_old();
+    let uid = if left_out(&fields.uid) { Ok(0) } else { header.uid() };
+    let uid = id(uid, "owner")?;
+    let gid = if left_out(&fields.gid) { Ok(0) } else { header.gid() };
+    let gid = id(gid, "group")?;
+    let mode = header.mode().map_err(|_| unreadable("mode"))? & 0o7777;
+    let mtime = if left_out(&fields.mtime) { Ok(0) } else { header.mtime() };
+    let mut seconds = mtime.map_err(|_| unreadable("time"))?.cast_signed();
     let mut nanoseconds = 0;
     let mut xattrs = Vec::new();
     if let Some(extensions) = entry.pax_extensions().map_err(UnpackError::Unreadable)? {
