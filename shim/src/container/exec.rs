@@ -127,6 +127,7 @@ impl Container {
         let live = pid_in(&files.pid)
             .and_then(|pid| Live::open(pid, &pod.children))
             .map_err(|source| ContainerError::Process { thing: thing(), source })?;
+        set_oom_score_adj(live.pid(), &exec.spec);
         if console.is_some()
             && let Err(source) = io.receive_console(CONSOLE).await
         {
@@ -147,5 +148,20 @@ impl Container {
             .map_err(|source| ContainerError::Io { thing: thing(), source })?;
         exec.process.set_io(io.clone());
         Ok((io, child))
+    }
+}
+
+/// The one field of an OCI process that crun leaves to its caller in an exec: the process would
+/// run with the shim's own score.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Score {
+    oom_score_adj: Option<i32>,
+}
+
+/// A score that may not be set (one below the shim's own, without CAP_SYS_RESOURCE) stays.
+fn set_oom_score_adj(pid: u32, process: &[u8]) {
+    if let Ok(Score { oom_score_adj: Some(score) }) = serde_json::from_slice(process) {
+        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
     }
 }
