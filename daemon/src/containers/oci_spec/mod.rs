@@ -105,6 +105,8 @@ fn linux(
     let security = &input.container.security;
     let unmasked = input.is_privileged();
     let paths = |list: &[String]| Some(if unmasked { Vec::new() } else { list.to_vec() });
+    let mut readonly = security.readonly_paths.clone();
+    readonly.extend(mounts::v1_hierarchies(input));
     let user = input.pod.namespaces.user.as_ref();
     let mapping = |one| namespaces::id_mapping(one).map(|one| vec![one]);
     let mut resources = resources::to_linux(&input.container.resources, input.host)?;
@@ -120,7 +122,7 @@ fn linux(
         .set_seccomp(seccomp(input, granted)?)
         .set_rootfs_propagation(rootfs_propagation.map(str::to_owned))
         .set_masked_paths(paths(&security.masked_paths))
-        .set_readonly_paths(paths(&security.readonly_paths))
+        .set_readonly_paths(paths(&readonly))
         .set_mount_label(labels::mounts(input)?);
     Ok(linux)
 }

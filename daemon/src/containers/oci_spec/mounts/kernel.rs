@@ -7,7 +7,7 @@ use oci_spec::runtime::Mount;
 
 use super::{SpecInput, mount};
 use crate::{
-    containers::oci_spec::namespaces::has_own_cgroup_namespace,
+    containers::{host::CgroupVersion, oci_spec::namespaces::has_own_cgroup_namespace},
     pods::spec::{PidSharing, Sharing},
 };
 
@@ -66,6 +66,41 @@ fn pts(input: &SpecInput<'_>) -> Mount {
     }
     mount("devpts", "devpts", Path::new("/dev/pts"), &options)
 }
+
+/// Hierarchies of cgroup v1, each a mount of its own in the container. crun makes only their parent
+/// read-only, and a container that can write its own limits has none; paths that are not there
+/// are passed over by every runtime (OCI runtime specification, `readonlyPaths`).
+pub(in crate::containers::oci_spec) fn v1_hierarchies(
+    input: &SpecInput<'_>,
+) -> impl Iterator<Item = String> + use<> {
+    let names: &[&str] = match input.host.cgroup {
+        // A user namespace may not change the host's mounts; there they belong to another's root.
+        CgroupVersion::V1 if !input.has_user_namespace() => &V1_HIERARCHIES,
+        CgroupVersion::V1 | CgroupVersion::V2 => &[],
+    };
+    names.iter().map(|name| format!("/sys/fs/cgroup/{name}"))
+}
+
+/// Usual names of the hierarchies.
+const V1_HIERARCHIES: [&str; 17] = [
+    "blkio",
+    "cpu",
+    "cpu,cpuacct",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "misc",
+    "net_cls",
+    "net_cls,net_prio",
+    "net_prio",
+    "perf_event",
+    "pids",
+    "systemd",
+    "unified",
+];
 
 /// The type `cgroup` means either version to an OCI runtime. In a user namespace the hierarchy
 /// can be mounted only with a cgroup namespace of its own.

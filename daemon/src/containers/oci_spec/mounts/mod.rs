@@ -13,6 +13,8 @@ mod kernel;
 mod pod;
 mod requested;
 
+pub(super) use kernel::v1_hierarchies;
+
 /// The mounts of a container.
 pub(super) struct Mounts {
     pub(super) list: Vec<Mount>,
