@@ -101,6 +101,7 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
             Verbosity::Normal,
         ),
         limits,
+        sockets: layout.sockets(),
         shim_cgroup: match config.runtime.shim_cgroup.as_str() {
             "pod" => ShimCgroup::Pod,
             path => ShimCgroup::Path(path.to_owned()),

@@ -17,7 +17,8 @@ use crisp_words::{ContainerId, SandboxId};
 pub use name::ContainerCgroup;
 pub use tree::{Hierarchies, Version};
 pub use usage::{
-    CpuUsage, Detail, DeviceIo, HugetlbUsage, MemoryUsage, Pressure, Psi, PsiShare, TaskUsage, Usage,
+    CpuUsage, Detail, DeviceIo, HugetlbUsage, MemoryUsage, Pressure, Psi, PsiShare, TaskUsage,
+    Usage,
 };
 
 /// Who makes the containers' cgroups.

@@ -94,10 +94,15 @@ async fn make(
         .await
         .map_err(|e| internal(id, "mount rootfs", e))?;
     let volumes = volumes::mount(context, id, config).await?;
-    let facts = gather(config, &image, &rootfs, context).await?;
+    let mut facts = gather(config, &image, &rootfs, context).await?;
+    let mut config = config.clone();
+    volumes::map_owners(context, pod, id, &mut config.mounts, &mut facts.sources).await?;
+    let config = &config;
     let cgroup = context.cgroups.container(&pod.cgroup.path, id);
-    let prepared = Prepared { context, pod, handler, record, image: &image, rootfs: &rootfs };
-    let spec = prepared.spec(&facts, &volumes, &cgroup.for_runtime, target_pid)?;
+    let prepared = Prepared { context, pod, handler, config, image: &image, rootfs: &rootfs };
+    let spec = prepared
+        .spec(&facts, &volumes, &cgroup.for_runtime, target_pid)
+        .map_err(|e| refused(id, e))?;
     write_spec(&bundle_dir, &spec).map_err(|e| internal(id, "write spec", e))?;
     let log_path = log_path(pod, config);
     let create = CreateTask {
@@ -237,11 +242,21 @@ fn cdi_dirs() -> [PathBuf; 2] {
     ["/etc/cdi".into(), "/var/run/cdi".into()]
 }
 
+fn refused(id: &ContainerId, error: SpecError) -> PodError {
+    let kind = match error.kind() {
+        SpecErrorKind::InvalidArgument | SpecErrorKind::Unsupported => FaultKind::Invalid,
+        SpecErrorKind::RroUnsupported => FaultKind::RroUnsupported,
+        SpecErrorKind::ImageVolume => FaultKind::ImageVolume,
+        SpecErrorKind::Internal => FaultKind::Internal,
+    };
+    PodError::step(format!("create container {id}"), kind, error)
+}
+
 struct Prepared<'a> {
     context: &'a Context,
     pod: &'a PodRecord,
     handler: &'a Handler,
-    record: &'a ContainerRecord,
+    config: &'a ContainerConfig,
     image: &'a Image,
     rootfs: &'a Path,
 }
@@ -253,8 +268,8 @@ impl Prepared<'_> {
         volumes: &[Volume],
         cgroups_path: &str,
         target_pid: Option<u32>,
-    ) -> Result<::oci_spec::runtime::Spec, PodError> {
-        let config = &self.record.config;
+    ) -> Result<::oci_spec::runtime::Spec, SpecError> {
+        let config = self.config;
         let target = target_pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/pid")));
         let input = SpecInput {
             pod: &self.pod.config,
@@ -279,17 +294,7 @@ impl Prepared<'_> {
             apparmor: facts.apparmor.as_deref(),
             handler_annotations: &Pairs::new(),
         };
-        oci_spec::generate(&input).map_err(|e| self.refused(e))
-    }
-
-    fn refused(&self, error: SpecError) -> PodError {
-        let kind = match error.kind() {
-            SpecErrorKind::InvalidArgument | SpecErrorKind::Unsupported => FaultKind::Invalid,
-            SpecErrorKind::RroUnsupported => FaultKind::RroUnsupported,
-            SpecErrorKind::ImageVolume => FaultKind::ImageVolume,
-            SpecErrorKind::Internal => FaultKind::Internal,
-        };
-        PodError::step(format!("create container {}", self.record.id), kind, error)
+        oci_spec::generate(&input)
     }
 
     fn namespaces(&self) -> NamespacePaths {

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Image volumes: an image's files, mounted read-only into a container.
+//! Volumes that are mounted on the host first and bound into the container from there: an image's
+//! files, and host paths whose owners are mapped into the pod's user namespace.
 
 use std::path::{Path, PathBuf};
 
 use crisp_words::ContainerId;
 
-use super::spec::{ContainerConfig, ImageRequest, MountSource};
+use super::spec::{ContainerConfig, ImageRequest, Mount, MountSource, Propagation};
 use crate::{
     files,
     pods::{
         context::Context,
         error::{FaultKind, PodError},
+        record::PodRecord,
     },
 };
 
@@ -77,7 +79,47 @@ async fn mount_one(
     Ok(found.id.to_string())
 }
 
-/// Unmounts a container's image volumes.
+/// Mounts the host paths that a container of a pod with a user namespace wants with the pod's
+/// mapping, and answers with where each source is then. `sources` are those of the request's host
+/// mounts, in its order.
+///
+/// Mounts that propagate are left to the OCI runtime: a mapped copy would not.
+///
+/// # Errors
+/// [`PodError`] naming the source.
+pub async fn map_owners(
+    context: &Context,
+    pod: &PodRecord,
+    id: &ContainerId,
+    mounts: &mut [Mount],
+    sources: &mut [PathBuf],
+) -> Result<(), PodError> {
+    let Some(user) = &pod.config.namespaces.user else { return Ok(()) };
+    let userns = context.layout.namespaces(&pod.id).join("user");
+    let hosts = mounts.iter_mut().filter(|mount| matches!(mount.source, MountSource::Host(_)));
+    for (number, (mount, source)) in hosts.zip(sources).enumerate() {
+        let same = mount.uid_mappings == [user.uids] && mount.gid_mappings == [user.gids];
+        if !same || mount.propagation != Propagation::Private {
+            continue;
+        }
+        let step = || format!("volume {} of container {id}", source.display());
+        let above = directory(context, id);
+        files::make_dir(&above, 0o711)
+            .map_err(|e| PodError::step(step(), FaultKind::Internal, e))?;
+        let target = above.join(format!("mapped-{number}"));
+        context
+            .rootfs
+            .mount_mapped(source.clone(), userns.clone(), target.clone())
+            .await
+            .map_err(|e| PodError::step(step(), FaultKind::Internal, e))?;
+        *source = target;
+        mount.uid_mappings.clear();
+        mount.gid_mappings.clear();
+    }
+    Ok(())
+}
+
+/// Unmounts a container's volumes.
 ///
 /// # Errors
 /// The first [`PodError`]; the others were tried.

@@ -7,7 +7,9 @@ use crisp_cri as v1;
 use serde_json::json;
 
 use super::Cri;
-use crate::{cgroups::Driver, network::Readiness, pods::handler::Handler};
+use crate::{
+    cgroups::Driver, network::Readiness, pods::handler::Handler, rootfs::kernel_maps_layers,
+};
 
 /// CRI's own version string of old; clients only want it not to be empty.
 const KUBELET_API: &str = "0.1.0";
@@ -51,7 +53,8 @@ impl Cri {
             name: name.to_owned(),
             features: Some(v1::RuntimeHandlerFeatures {
                 recursive_read_only_mounts: handler.abilities.recursive_read_only,
-                user_namespaces: handler.abilities.idmap_mounts,
+                // The daemon maps owners itself; the OCI runtime only joins the namespace.
+                user_namespaces: kernel_maps_layers(),
             }),
         };
         let default = shown("", handlers.default_handler());

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all pods are made with.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crisp_words::{ContainerId, SandboxId};
 use rustix::{
@@ -51,6 +54,8 @@ pub struct Context {
     pub launcher: Launcher,
     /// How long steps may take.
     pub limits: Limits,
+    /// Where shims put their sockets: short, for a socket's path is at most 107 bytes.
+    pub sockets: PathBuf,
     /// Where shims put themselves.
     pub shim_cgroup: ShimCgroup,
     /// What happened.
@@ -122,14 +127,14 @@ impl Context {
 
     /// How a handler's shim is run for the sandbox or container `id`.
     #[must_use]
-    pub fn launch<'a>(&self, handler: &'a Handler, id: &'a str, bundle: &'a Path) -> Launch<'a> {
+    pub fn launch<'a>(&'a self, handler: &'a Handler, id: &'a str, bundle: &'a Path) -> Launch<'a> {
         Launch {
             binary: &handler.shim,
             id,
             bundle,
             dialect: Dialect::Auto,
             options: None,
-            socket_dir: None,
+            socket_dir: Some(&self.sockets),
             environment: Vec::new(),
         }
     }

@@ -36,6 +36,18 @@ pub struct IdMapping {
     pub gids: Vec<IdRange>,
 }
 
+/// Whether this kernel shows overlay layers with mapped owners: since Linux 5.19.
+#[must_use]
+pub fn kernel_maps_layers() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 19),
+        _ => false,
+    }
+}
+
 impl IdMapping {
     pub(super) fn host_uid(&self, uid: u32) -> Result<u32, ImageError> {
         self.host_id(&self.uids, uid, "user")

@@ -6,6 +6,7 @@
 //! nothing in it is synced when it is unmounted.
 
 mod idmap;
+mod mapped;
 mod overlay;
 mod usage;
 mod volume;
@@ -23,7 +24,7 @@ use rustix::{
     mount::UnmountFlags,
 };
 
-pub use idmap::{IdMapping, IdRange};
+pub use idmap::{IdMapping, IdRange, kernel_maps_layers};
 use usage::UsageCache;
 pub use usage::WritableUsage;
 
