@@ -4,6 +4,8 @@
 //! ```toml
 //! [fails]        # runs, and must fail
 //! "group/what it asserts" = "why it fails there"
+//! [may-fail]     # runs, and passes or fails by timing
+//! "group/what it asserts" = "what races with what"
 //! [skip]         # is not run
 //! "group/what it asserts" = "why it makes no sense there"
 //! [may-skip]     # runs, and may say that this host cannot judge it
@@ -26,6 +28,8 @@ pub struct Expectations {
     #[serde(default)]
     fails: BTreeMap<String, String>,
     #[serde(default)]
+    may_fail: BTreeMap<String, String>,
+    #[serde(default)]
     skip: BTreeMap<String, String>,
     #[serde(default)]
     may_skip: BTreeMap<String, String>,
@@ -46,7 +50,8 @@ impl Expectations {
         let list: Self = toml::from_str(text)?;
         let known: BTreeSet<&str> = cases.iter().map(|c| c.name).collect();
         let mut seen = BTreeSet::new();
-        for (name, reason) in list.fails.iter().chain(&list.skip).chain(&list.may_skip) {
+        let all = [&list.fails, &list.may_fail, &list.skip, &list.may_skip];
+        for (name, reason) in all.into_iter().flatten() {
             ensure!(known.contains(name.as_str()), "no case is called {name:?}");
             ensure!(seen.insert(name), "{name:?} is listed twice");
             ensure!(!reason.trim().is_empty(), "{name:?} is listed without a reason");
@@ -61,9 +66,10 @@ impl Expectations {
 
     /// The verdict in the light of the list.
     pub fn weigh(&self, name: &str, verdict: Verdict) -> Verdict {
-        match (self.fails.get(name), verdict) {
+        let listed = self.fails.get(name);
+        match (listed.or_else(|| self.may_fail.get(name)), verdict) {
             (Some(reason), Verdict::Failed(_)) => Verdict::FailedAsListed(reason.clone()),
-            (Some(reason), Verdict::Passed) => Verdict::Failed(vec![format!(
+            (Some(reason), Verdict::Passed) if listed.is_some() => Verdict::Failed(vec![format!(
                 "passes, but is listed as failing ({reason}): take it off the list"
             )]),
             (None, Verdict::Skipped(why)) if !self.may_skip.contains_key(name) => {
@@ -108,5 +114,8 @@ mod tests {
         let list = Expectations::parse("[may-skip]\n'g/b' = 'x'", CASES).unwrap();
         assert!(matches!(list.weigh("g/b", Verdict::Skipped("y".into())), Verdict::Skipped(_)));
         assert!(matches!(list.weigh("g/b", Verdict::Passed), Verdict::Passed));
+        let list = Expectations::parse("[may-fail]\n'g/b' = 'x'", CASES).unwrap();
+        assert!(matches!(list.weigh("g/b", Verdict::Passed), Verdict::Passed));
+        assert!(matches!(list.weigh("g/b", failed()), Verdict::FailedAsListed(_)));
     }
 }

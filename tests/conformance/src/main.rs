@@ -40,7 +40,7 @@ struct Cli {
     /// Write the results as JUnit XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// What this endpoint is known not to pass: lists `fails`, `skip` and `may-skip` in TOML.
+    /// What this endpoint is known not to pass: lists by name and with reasons, in TOML.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
     /// A registry that demands basic authentication and holds the busybox test image.
