@@ -40,7 +40,9 @@ pub struct Suite {
 pub struct AuthRegistry {
     /// `HOST` or `HOST:PORT`.
     pub host: String,
+    /// Who may read there.
     pub user: String,
+    /// That user's password.
     pub password: String,
 }
 

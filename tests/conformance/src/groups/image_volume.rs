@@ -93,7 +93,9 @@ async fn climbing_sub_path(t: Test) -> Outcome {
 
 async fn absent(t: Test) -> Outcome {
     let pod = t.pod().await?;
-    let edit = |c: &mut ContainerConfig| drop(add_volume(c, "registry.k8s.io/no/such-image:1"));
+    let edit = |c: &mut ContainerConfig| {
+        add_volume(c, "registry.k8s.io/no/such-image:1");
+    };
     let error = refused("CreateContainer", pod.create(edit).await.map(drop))?;
     so("the code says so", error.code() != Code::Unimplemented, &error)?;
     contains("the error", error.status.message(), "no/such-image")
@@ -108,8 +110,16 @@ async fn removed(t: Test) -> Outcome {
 async fn twice(t: Test) -> Outcome {
     let id = t.ensure_image(TAGGED).await?;
     let pod = t.pod().await?;
-    let one = pod.start(|c| drop(add_volume(c, &id))).await?;
-    let two = pod.start(|c| drop(add_volume(c, &id))).await?;
+    let one = pod
+        .start(|c| {
+            add_volume(c, &id);
+        })
+        .await?;
+    let two = pod
+        .start(|c| {
+            add_volume(c, &id);
+        })
+        .await?;
     one.remove().await?;
     contains("passwd of the image", &two.sh("cat /image/etc/passwd").await?, "root:")
 }

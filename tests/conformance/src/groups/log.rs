@@ -92,7 +92,7 @@ async fn long_line(t: Test) -> Outcome {
     let lines = text(&records, "stdout");
     equal("lines", lines.len(), 2)?;
     equal("the long line", &lines[0], &"x".repeat(100_000))?;
-    equal("the short line", &lines[1], &"short")
+    equal("the short line", &lines[1], "short")
 }
 
 async fn bytes(t: Test) -> Outcome {

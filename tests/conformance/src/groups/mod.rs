@@ -54,3 +54,29 @@ pub fn all() -> Vec<Case> {
     ]
     .concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::expect::Expectations;
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        let mut seen = BTreeSet::new();
+        for case in all() {
+            assert!(seen.insert(case.name), "{} is there twice", case.name);
+            assert!(!case.name.contains('"'), "{} cannot be written in a list", case.name);
+        }
+    }
+
+    #[test]
+    fn the_lists_of_all_endpoints_name_cases() {
+        let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join("expect");
+        for entry in std::fs::read_dir(lists).unwrap() {
+            Expectations::read(&entry.unwrap().path(), &all()).unwrap();
+        }
+    }
+}

@@ -272,9 +272,7 @@ async fn user_pod(t: Test) -> Outcome {
 async fn user_node(t: Test) -> Outcome {
     needs_user_namespaces(&t)?;
     let node = UserNamespace { mode: NamespaceMode::Node.into(), ..Default::default() };
-    let (_pod, container) = start(&t, |o| o.userns_options = Some(node.clone()))
-        .await
-        .map(|(pod, container)| (pod, container))?;
+    let (_pod, container) = start(&t, |o| o.userns_options = Some(node.clone())).await?;
     equal("user namespace", namespace(&container, "user").await?, own_namespace("user")?)
 }
 

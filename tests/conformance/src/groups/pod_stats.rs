@@ -49,8 +49,8 @@ async fn pod(t: Test) -> Outcome {
     equal("attributes.labels", &attributes.labels, &pod.config.labels)?;
     let linux = stats.linux.context("linux is unset")?;
     let cpu = linux.cpu.context("cpu is unset")?;
-    so("cpu.timestamp is set", cpu.timestamp > 0, &cpu)?;
-    so("cpu usage is set", cpu.usage_core_nano_seconds.is_some_and(|v| v.value > 0), &cpu)?;
+    so("cpu.timestamp is set", cpu.timestamp > 0, cpu)?;
+    so("cpu usage is set", cpu.usage_core_nano_seconds.is_some_and(|v| v.value > 0), cpu)?;
     let memory = linux.memory.context("memory is unset")?;
     so("memory.timestamp is set", memory.timestamp > 0, memory)?;
     so("memory is used", memory.working_set_bytes.is_some_and(|v| v.value > 0), memory)

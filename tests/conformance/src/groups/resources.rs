@@ -192,7 +192,13 @@ async fn oom_score(t: Test) -> Outcome {
 }
 
 async fn oom_score_default(t: Test) -> Outcome {
-    let container = t.pod().await?.start(|c| drop(c.resources())).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.resources();
+        })
+        .await?;
     // A runtime that may not lower it says so by leaving its own.
     let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse()?;
     let came: i32 = container.sh("cat /proc/self/oom_score_adj").await?.parse()?;

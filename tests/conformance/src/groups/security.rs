@@ -361,7 +361,7 @@ async fn readonly_paths(t: Test) -> Outcome {
 
 async fn exec_masked(t: Test) -> Outcome {
     let edit = |s: &mut LinuxContainerSecurityContext| {
-        s.masked_paths = strings(&["/proc/kcore", "/sys/firmware"])
+        s.masked_paths = strings(&["/proc/kcore", "/sys/firmware"]);
     };
     let container = start(&t, edit).await?;
     let came = container.sh("head -c 1 /proc/kcore | wc -c; ls -A /sys/firmware | wc -l").await?;

@@ -38,7 +38,13 @@ async fn directory(t: Test) -> Outcome {
     let volume = t.make_dir("volume")?;
     t.make_file("volume/file", "from the host")?;
     let path = volume.display().to_string();
-    let container = t.pod().await?.start(|c| drop(c.bind(&volume, &path))).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.bind(&volume, &path);
+        })
+        .await?;
     equal(
         "the file in the container",
         container.sh(&format!("cat {path}/file")).await?,
@@ -51,7 +57,13 @@ async fn symlink(t: Test) -> Outcome {
     t.make_file("real/file", "behind the link")?;
     let link = t.dir().join("link");
     std::os::unix::fs::symlink(t.dir().join("real"), &link)?;
-    let container = t.pod().await?.start(|c| drop(c.bind(&link, "/volume"))).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.bind(&link, "/volume");
+        })
+        .await?;
     equal("the file in the container", container.sh("cat /volume/file").await?, "behind the link")?;
     let mounts = container.status().await?.mounts;
     equal("ContainerStatus.mounts", &mounts, &container.config.mounts)
@@ -59,13 +71,25 @@ async fn symlink(t: Test) -> Outcome {
 
 async fn file(t: Test) -> Outcome {
     let file = t.make_file("file", "one file")?;
-    let container = t.pod().await?.start(|c| drop(c.bind(&file, "/new/place/file"))).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.bind(&file, "/new/place/file");
+        })
+        .await?;
     equal("the file in the container", container.sh("cat /new/place/file").await?, "one file")
 }
 
 async fn written(t: Test) -> Outcome {
     let volume = t.make_dir("volume")?;
-    let container = t.pod().await?.start(|c| drop(c.bind(&volume, "/volume"))).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.bind(&volume, "/volume");
+        })
+        .await?;
     container.sh("echo hello >/volume/file").await?;
     equal("the file on the host", std::fs::read_to_string(volume.join("file"))?, "hello\n")
 }
@@ -111,13 +135,25 @@ async fn twice(t: Test) -> Outcome {
 async fn hides(t: Test) -> Outcome {
     let volume = t.make_dir("volume")?;
     t.make_file("volume/mine", "")?;
-    let container = t.pod().await?.start(|c| drop(c.bind(&volume, "/usr"))).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.bind(&volume, "/usr");
+        })
+        .await?;
     equal("ls /usr", container.sh("ls /usr").await?, "mine")
 }
 
 async fn etc_hosts(t: Test) -> Outcome {
     let file = t.make_file("hosts", "127.0.0.1 mine\n")?;
-    let container = t.pod().await?.start(|c| drop(c.bind(&file, "/etc/hosts"))).await?;
+    let container = t
+        .pod()
+        .await?
+        .start(|c| {
+            c.bind(&file, "/etc/hosts");
+        })
+        .await?;
     equal("/etc/hosts", container.sh("cat /etc/hosts").await?, "127.0.0.1 mine")
 }
 
@@ -140,7 +176,12 @@ async fn echoed(t: Test) -> Outcome {
 async fn missing_source(t: Test) -> Outcome {
     let missing = t.dir().join("missing");
     let pod = t.pod().await?;
-    let result = pod.create(|c| drop(c.bind(&missing, "/volume"))).await.map(drop);
+    let result = pod
+        .create(|c| {
+            c.bind(&missing, "/volume");
+        })
+        .await
+        .map(drop);
     let error = refused("CreateContainer", result)?;
     let path = missing.display().to_string();
     contains("the error", error.status.message(), &path)?;
@@ -151,7 +192,11 @@ async fn no_target(t: Test) -> Outcome {
     let volume = t.make_dir("volume")?;
     let pod = t.pod().await?;
     let result = async {
-        let container = pod.create(|c| drop(c.bind(&volume, ""))).await?;
+        let container = pod
+            .create(|c| {
+                c.bind(&volume, "");
+            })
+            .await?;
         container.start().await
     };
     refused("a mount without a container path", result.await).map(drop)
@@ -178,8 +223,16 @@ async fn options(t: Test) -> Outcome {
 async fn shared(t: Test) -> Outcome {
     let volume = t.make_dir("volume")?;
     let pod = t.pod().await?;
-    let one = pod.start(|c| drop(c.bind(&volume, "/one"))).await?;
-    let two = pod.start(|c| drop(c.bind(&volume, "/two"))).await?;
+    let one = pod
+        .start(|c| {
+            c.bind(&volume, "/one");
+        })
+        .await?;
+    let two = pod
+        .start(|c| {
+            c.bind(&volume, "/two");
+        })
+        .await?;
     one.sh("echo hello >/one/file").await?;
     equal("the file in the other container", two.sh("cat /two/file").await?, "hello")
 }

@@ -35,7 +35,6 @@ pub struct Builder<'a> {
     name: String,
     layers: Vec<(Vec<u8>, Compression)>,
     config: Value,
-    annotations: Value,
     format: Format,
 }
 
@@ -46,7 +45,6 @@ impl<'a> Builder<'a> {
             name: name.to_owned(),
             layers: Vec::new(),
             config: json!({}),
-            annotations: json!({}),
             format: Format::Oci,
         }
     }
@@ -74,12 +72,6 @@ impl<'a> Builder<'a> {
     /// The `config` object of the image config: `Env`, `Cmd`, `Entrypoint`, `User`, ….
     pub fn config(mut self, config: Value) -> Self {
         self.config = config;
-        self
-    }
-
-    /// The manifest's annotations.
-    pub fn annotations(mut self, annotations: Value) -> Self {
-        self.annotations = annotations;
         self
     }
 
@@ -121,7 +113,7 @@ impl<'a> Builder<'a> {
                 "application/vnd.oci.image.config.v1+json",
             )
         };
-        let mut manifest = json!({
+        let manifest = json!({
             "schemaVersion": 2,
             "mediaType": manifest_type,
             "config": {
@@ -131,9 +123,6 @@ impl<'a> Builder<'a> {
             },
             "layers": layers,
         });
-        if !docker {
-            manifest["annotations"] = self.annotations.clone();
-        }
         let manifest = serde_json::to_vec(&manifest)?;
         let (size, digest) = (manifest.len(), self.publish(manifest, manifest_type));
         if self.format == Format::OciIndex {
