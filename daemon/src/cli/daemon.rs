@@ -15,6 +15,7 @@ use crate::{
     daemon,
     logging::Log,
     server::{Activity, Lock, Socket, serve},
+    stats::Collector,
     sys::heap,
 };
 
@@ -49,7 +50,9 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
 
-    let cri = Cri::new(daemon::begin(&config).await?);
+    let node = daemon::begin(&config).await?;
+    let stats = Collector::new(node.clone(), config.stats.included_pod_metrics.clone());
+    let cri = Cri::new(node, stats);
 
     // Pods are found again before anyone can ask for them.
     let (_socket, listener) = Socket::listen(&config.socket())?;

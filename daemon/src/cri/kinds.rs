@@ -5,6 +5,7 @@ use super::status::{Classify, Kind};
 use crate::{
     images::ImageError,
     pods::error::{FaultKind, PodError},
+    stats::StatsError,
 };
 
 impl Classify for PodError {
@@ -48,5 +49,11 @@ impl Classify for ImageError {
             | Self::Host { .. } => Kind::Internal,
             Self::Abandoned { .. } => Kind::Cancelled,
         }
+    }
+}
+
+impl Classify for StatsError {
+    fn kind(&self) -> Kind {
+        Kind::Internal
     }
 }

@@ -12,29 +12,32 @@ mod info;
 mod kinds;
 pub mod limits;
 mod lists;
+mod metrics;
 mod pods;
 mod runtime_service;
 mod show_container;
 mod show_pod;
+mod stats;
 pub mod status;
 pub mod translate;
 
 use tokio::sync::watch;
 
-use crate::{config::Config, pods::node::Node};
+use crate::{config::Config, pods::node::Node, stats::Collector};
 
 /// Both services of a node. Clones share it.
 #[derive(Clone)]
 pub struct Cri {
     node: Node,
+    stats: Collector,
     closing: watch::Sender<bool>,
 }
 
 impl Cri {
-    /// Services of `node`.
+    /// Services of `node`, with usage as read by `stats`.
     #[must_use]
-    pub fn new(node: Node) -> Self {
-        Self { node, closing: watch::Sender::new(false) }
+    pub fn new(node: Node, stats: Collector) -> Self {
+        Self { node, stats, closing: watch::Sender::new(false) }
     }
 
     /// Takes from `config` what may change while the daemon runs: which images are pinned.

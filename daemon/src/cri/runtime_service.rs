@@ -206,64 +206,77 @@ impl RuntimeService for Cri {
 
     async fn container_stats(
         &self,
-        _: Request<v1::ContainerStatsRequest>,
+        request: Request<v1::ContainerStatsRequest>,
     ) -> Answer<v1::ContainerStatsResponse> {
-        Err(unimplemented("ContainerStats"))
+        self.stats_of_container(&request.into_inner()).await.map(Response::new)
     }
 
     async fn list_container_stats(
         &self,
-        _: Request<v1::ListContainerStatsRequest>,
+        request: Request<v1::ListContainerStatsRequest>,
     ) -> Answer<v1::ListContainerStatsResponse> {
-        Err(unimplemented("ListContainerStats"))
+        let stats = self.stats_of_containers(request.into_inner().filter).await?;
+        Ok(Response::new(v1::ListContainerStatsResponse { stats }))
     }
 
     async fn stream_container_stats(
         &self,
-        _: Request<v1::StreamContainerStatsRequest>,
+        request: Request<v1::StreamContainerStatsRequest>,
     ) -> Answer<Answers<v1::StreamContainerStatsResponse>> {
-        Err(unimplemented("StreamContainerStats"))
+        let items = self.stats_of_containers(request.into_inner().filter).await?;
+        Ok(Response::new(in_chunks(items, |container_stats| v1::StreamContainerStatsResponse {
+            container_stats,
+        })))
     }
 
     async fn pod_sandbox_stats(
         &self,
-        _: Request<v1::PodSandboxStatsRequest>,
+        request: Request<v1::PodSandboxStatsRequest>,
     ) -> Answer<v1::PodSandboxStatsResponse> {
-        Err(unimplemented("PodSandboxStats"))
+        self.stats_of_pod(&request.into_inner()).await.map(Response::new)
     }
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<v1::ListPodSandboxStatsRequest>,
+        request: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        Err(unimplemented("ListPodSandboxStats"))
+        let stats = self.stats_of_pods(request.into_inner().filter).await?;
+        Ok(Response::new(v1::ListPodSandboxStatsResponse { stats }))
     }
 
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<v1::StreamPodSandboxStatsRequest>,
+        request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Answers<v1::StreamPodSandboxStatsResponse>> {
-        Err(unimplemented("StreamPodSandboxStats"))
+        let items = self.stats_of_pods(request.into_inner().filter).await?;
+        Ok(Response::new(in_chunks(items, |pod_sandbox_stats| {
+            v1::StreamPodSandboxStatsResponse { pod_sandbox_stats }
+        })))
     }
 
     async fn list_metric_descriptors(
         &self,
         _: Request<v1::ListMetricDescriptorsRequest>,
     ) -> Answer<v1::ListMetricDescriptorsResponse> {
-        Err(unimplemented("ListMetricDescriptors"))
+        let descriptors = self.metric_descriptors();
+        Ok(Response::new(v1::ListMetricDescriptorsResponse { descriptors }))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<v1::ListPodSandboxMetricsRequest>,
     ) -> Answer<v1::ListPodSandboxMetricsResponse> {
-        Err(unimplemented("ListPodSandboxMetrics"))
+        let pod_metrics = self.metrics().await?;
+        Ok(Response::new(v1::ListPodSandboxMetricsResponse { pod_metrics }))
     }
 
     async fn stream_pod_sandbox_metrics(
         &self,
         _: Request<v1::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Answers<v1::StreamPodSandboxMetricsResponse>> {
-        Err(unimplemented("StreamPodSandboxMetrics"))
+        let items = self.metrics().await?;
+        Ok(Response::new(in_chunks(items, |pod_sandbox_metrics| {
+            v1::StreamPodSandboxMetricsResponse { pod_sandbox_metrics }
+        })))
     }
 }

@@ -62,6 +62,7 @@ pub fn descriptors(groups: &[PodMetricGroup]) -> Vec<&'static Descriptor> {
     table::ALL.iter().copied().filter(|metric| serves(groups, metric.group)).collect()
 }
 
-fn serves(groups: &[PodMetricGroup], group: PodMetricGroup) -> bool {
+/// Whether the metrics of `group` are served when `groups` are.
+pub(super) fn serves(groups: &[PodMetricGroup], group: PodMetricGroup) -> bool {
     groups.contains(&group) || groups.contains(&PodMetricGroup::All)
 }
