@@ -140,8 +140,6 @@ section! {
 section! {
     /// Resource usage.
     pub struct Stats {
-        /// Seconds between two readings; 0 to read when asked.
-        pub collection_period: Option<Duration> = None,
         /// Groups of pod metrics served: "cpu", "disk", "diskIO", "hugetlb", "memory", "network",
         /// "oom", "pressure", "process", "spec", or "all".
         pub included_pod_metrics: Vec<PodMetricGroup> = vec![PodMetricGroup::All],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use super::*;
 
@@ -22,7 +22,6 @@ fn what_is_printed_reads_back_equal() {
     other.runtime.cgroup_manager = CgroupManager::Systemd;
     other.image.pinned_images = vec!["a*".into(), "b".into()];
     other.image.pull_progress_timeout = None;
-    other.stats.collection_period = Some(Duration::from_secs(7));
     other.stats.included_pod_metrics = vec![PodMetricGroup::DiskIo];
     let handler = RuntimeHandler { runtime_type: RuntimeType::Oci, ..Default::default() };
     other.runtime.runtimes.insert("a.b".into(), handler);
