@@ -190,3 +190,115 @@ fn interface(counters: &InterfaceCounters) -> v1::NetworkInterfaceUsage {
 fn some(value: u64) -> Option<v1::UInt64Value> {
     Some(v1::UInt64Value { value })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        cgroups::{CpuUsage, Pressure, TaskUsage},
+        containers::record::{Phase, Run},
+        cri::{show_container, show_pod},
+        pods::{message::PodView, record::PodPhase},
+        stats::{ContainerStats, PodStats, Traffic},
+    };
+
+    fn usage() -> Usage {
+        Usage {
+            cpu: Some(CpuUsage { total_ns: 9, ..CpuUsage::default() }),
+            memory: Some(MemoryUsage { usage: 8, working_set: 6, ..MemoryUsage::default() }),
+            tasks: Some(TaskUsage { current: 3, limit: None }),
+            ..Usage::default()
+        }
+    }
+
+    fn container(usage: Usage, nano_cores: Option<u64>) -> v1::ContainerStats {
+        let run = Run { started_at_ns: 6, pid: 1 };
+        container_stats(&ContainerReading {
+            container: Arc::new(show_container::tests::container(Phase::Running(run))),
+            stats: ContainerStats { at_ns: 77, usage, nano_cores, writable: None },
+        })
+    }
+
+    fn pod(network: Sharing, names: &[&str]) -> v1::LinuxPodSandboxStats {
+        let mut record = show_pod::tests::pod(PodPhase::Ready);
+        record.config.namespaces.network = network;
+        let counters = |name: &&str| InterfaceCounters {
+            name: (*name).to_owned(),
+            received: Traffic { bytes: 5, errors: 1, ..Traffic::default() },
+            sent: Traffic { bytes: 6, errors: 2, ..Traffic::default() },
+        };
+        let interfaces = names.iter().map(counters).collect();
+        let reading = PodReading {
+            view: Arc::new(PodView { pod: Arc::new(record), containers: Vec::new() }),
+            stats: PodStats { at_ns: 77, usage: usage(), nano_cores: None, interfaces },
+            containers: Vec::new(),
+        };
+        pod_stats(&reading).linux.unwrap()
+    }
+
+    fn value(value: Option<v1::UInt64Value>) -> Option<u64> {
+        value.map(|v| v.value)
+    }
+
+    #[test]
+    fn what_is_not_known_is_unset_and_not_zero() {
+        let stats = container(usage(), None);
+        let (cpu, memory) = (stats.cpu.unwrap(), stats.memory.unwrap());
+        assert_eq!((cpu.timestamp, value(cpu.usage_core_nano_seconds)), (77, Some(9)));
+        assert_eq!((cpu.usage_nano_cores, cpu.psi), (None, None));
+        assert_eq!((memory.timestamp, value(memory.working_set_bytes)), (77, Some(6)));
+        assert_eq!((memory.available_bytes, memory.psi), (None, None));
+        assert!(stats.swap.is_none() && stats.io.is_none() && stats.writable_layer.is_none());
+        let gone = container(Usage::default(), None);
+        assert!(gone.attributes.is_some() && gone.cpu.is_none() && gone.memory.is_none());
+    }
+
+    #[test]
+    fn limits_make_known_what_is_left() {
+        let memory = MemoryUsage {
+            working_set: 6,
+            limit: Some(10),
+            swap: Some(1),
+            swap_limit: Some(4),
+            ..MemoryUsage::default()
+        };
+        let stats = container(Usage { memory: Some(memory), ..usage() }, Some(500));
+        assert_eq!(value(stats.memory.unwrap().available_bytes), Some(4));
+        assert_eq!(value(stats.swap.unwrap().swap_available_bytes), Some(3));
+        assert_eq!(value(stats.cpu.unwrap().usage_nano_cores), Some(500));
+    }
+
+    #[test]
+    fn pressure_goes_with_what_is_waited_for() {
+        let share = |total_ns| PsiShare { total_ns, avg10: 1.5, ..PsiShare::default() };
+        let psi = |full, some| Some(Psi { full: share(full), some: share(some) });
+        let pressure = Pressure { cpu: psi(1, 2), memory: psi(3, 4), io: psi(5, 6) };
+        let stats = container(Usage { pressure, ..usage() }, None);
+        let totals = |psi: Option<v1::PsiStats>| {
+            let psi = psi.unwrap();
+            (psi.full.unwrap().total, psi.some.unwrap().total)
+        };
+        assert_eq!(totals(stats.cpu.unwrap().psi), (1, 2));
+        assert_eq!(totals(stats.memory.unwrap().psi), (3, 4));
+        assert_eq!(totals(stats.io.unwrap().psi), (5, 6));
+    }
+
+    #[test]
+    fn the_default_interface_is_not_listed_again() {
+        let linux = pod(Sharing::Pod, &["eth0", "net1"]);
+        assert_eq!(value(linux.process.unwrap().process_count), Some(3));
+        let network = linux.network.unwrap();
+        let default = network.default_interface.unwrap();
+        assert_eq!(default.name, "eth0");
+        assert_eq!((value(default.rx_bytes), value(default.tx_errors)), (Some(5), Some(2)));
+        let others: Vec<_> = network.interfaces.iter().map(|i| i.name.as_str()).collect();
+        assert_eq!(others, ["net1"]);
+    }
+
+    #[test]
+    fn the_nodes_network_is_not_the_pods() {
+        assert!(pod(Sharing::Node, &[]).network.is_none());
+    }
+}
