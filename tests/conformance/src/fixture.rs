@@ -34,8 +34,8 @@ pub struct Suite {
     pub pulling: tokio::sync::Mutex<()>,
 }
 
-/// A registry that demands a user and a password, and holds the busybox image under its usual
-/// path.
+/// A registry that demands a user and a password, and holds the test images under their usual
+/// paths.
 #[derive(Debug, Clone)]
 pub struct AuthRegistry {
     /// `HOST` or `HOST:PORT`.

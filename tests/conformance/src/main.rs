@@ -43,7 +43,7 @@ struct Cli {
     /// What this endpoint is known not to pass: lists by name and with reasons, in TOML.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
-    /// A registry that demands basic authentication and holds the busybox test image.
+    /// A registry that demands basic authentication and holds the test images.
     #[arg(long, value_name = "HOST,USER,PASSWORD", value_parser = auth_registry)]
     auth_registry: Option<AuthRegistry>,
     /// Print the names of the chosen cases and run nothing.

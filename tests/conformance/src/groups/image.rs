@@ -45,7 +45,7 @@ cases! { "image";
     "a pull for an unknown runtime handler is refused" => unknown_handler,
     "the filesystem info has a mount point and counts" => fs_info,
     "the filesystem info grows with a pulled image" [alone, slow] => fs_info_grows,
-    "a registry with credentials gives its image to those who have them" => auth_registry,
+    "a registry with credentials gives its image to those who have them" [alone] => auth_registry,
 }
 
 /// Pulls `image`, checks it in list and status, removes it.
@@ -387,7 +387,7 @@ async fn auth_registry(t: Test) -> Outcome {
     let Some(registry) = t.suite().auth_registry.clone() else {
         return crate::case::skip("no --auth-registry was given");
     };
-    let path = images::BUSYBOX.split_once('/').map_or("", |(_, path)| path);
+    let path = TAGGED.split_once('/').map_or("", |(_, path)| path);
     let image = format!("{}/{path}", registry.host);
     refused("PullImage without credentials", t.pull(&image).await)?;
     let auth = AuthConfig {
@@ -395,6 +395,7 @@ async fn auth_registry(t: Test) -> Outcome {
         password: registry.password.clone(),
         ..Default::default()
     };
+    t.remove_image_later(&image);
     let id = t.pull_as(&image, Some(auth)).await?;
-    so("PullImage gives an id", !id.is_empty(), id)
+    equal("ImageStatus id", t.image_status(&image).await?.map(|i| i.id), Some(id))
 }
