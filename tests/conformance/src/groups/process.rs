@@ -17,8 +17,8 @@ cases! { "process";
     "exit code 0 has the reason Completed" => completed,
     "another exit code has the reason Error" => error,
     "death by a signal is 128+n" => signal,
-    "a command that does not exist fails the start and leaves StartError" => start_error,
-    "a directory as command fails the start" => start_directory,
+    "a command that does not exist is refused by name, at the latest when started" => start_error,
+    "a directory as command is refused, at the latest when started" => start_directory,
     "stop ends a process that ignores the signal after its grace" => grace,
     "stop with a grace of 0 kills at once" => no_grace,
     "stop lets a process end in its own way" => own_end,
@@ -68,22 +68,31 @@ async fn signal(t: Test) -> Outcome {
     Ok(())
 }
 
-async fn start_error(t: Test) -> Outcome {
-    let container = t.pod().await?.create(|c| c.command(&["/no/such/command"])).await?;
+/// OCI runtimes look for the program when they make the container, and a CRI runtime makes it in
+/// CreateContainer or in StartContainer: either may refuse. A container that was made has then
+/// ended with code 128.
+async fn cannot_start(t: &Test, program: &str) -> anyhow::Result<crate::cri::CallError> {
+    let pod = t.pod().await?;
+    let container = match pod.create(|c| c.command(&[program])).await {
+        Ok(container) => container,
+        Err(error) => return refused("CreateContainer", Err::<(), _>(error)),
+    };
     let error = refused("StartContainer", container.start().await)?;
-    contains("the error", error.status.message(), "/no/such/command")?;
     let status = container.status().await?;
     equal("ContainerStatus.state", status.state(), ContainerState::ContainerExited)?;
     equal("ContainerStatus.exit_code", status.exit_code, 128)?;
     equal("ContainerStatus.reason", status.reason.as_str(), "StartError")?;
-    so("finished_at is set", status.finished_at > 0, &status)
+    so("finished_at is set", status.finished_at > 0, &status)?;
+    Ok(error)
+}
+
+async fn start_error(t: Test) -> Outcome {
+    let error = cannot_start(&t, "/no/such/command").await?;
+    contains("the error", error.status.message(), "/no/such/command")
 }
 
 async fn start_directory(t: Test) -> Outcome {
-    let container = t.pod().await?.create(|c| c.command(&["/tmp"])).await?;
-    refused("StartContainer", container.start().await)?;
-    let status = container.status().await?;
-    equal("ContainerStatus.state", status.state(), ContainerState::ContainerExited)
+    cannot_start(&t, "/tmp").await.map(drop)
 }
 
 const STUBBORN: &str = "trap 'echo caught' TERM; echo ready; while :; do sleep 0.1; done";
