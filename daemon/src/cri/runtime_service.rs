@@ -249,8 +249,8 @@ impl RuntimeService for Cri {
         request: Request<v1::StreamPodSandboxStatsRequest>,
     ) -> Answer<Answers<v1::StreamPodSandboxStatsResponse>> {
         let items = self.stats_of_pods(request.into_inner().filter).await?;
-        Ok(Response::new(in_chunks(items, |pod_sandbox_stats| {
-            v1::StreamPodSandboxStatsResponse { pod_sandbox_stats }
+        Ok(Response::new(in_chunks(items, |pod_sandbox_stats| v1::StreamPodSandboxStatsResponse {
+            pod_sandbox_stats,
         })))
     }
 
