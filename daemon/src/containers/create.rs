@@ -96,6 +96,7 @@ async fn make(
     let volumes = volumes::mount(context, id, config).await?;
     let mut facts = gather(config, &image, &rootfs, context).await?;
     let mut config = config.clone();
+    config.security.namespaces = pod.config.namespaces.for_container(&config.security.namespaces);
     volumes::map_owners(context, pod, id, &mut config.mounts, &mut facts.sources).await?;
     let config = &config;
     let cgroup = context.cgroups.container(&pod.cgroup.path, id);

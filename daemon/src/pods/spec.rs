@@ -128,6 +128,25 @@ impl Default for Namespaces {
     }
 }
 
+impl Namespaces {
+    /// What a container gets that asks for `wanted` in a pod with these: "the pod's" is the
+    /// node's in a pod that has none of its own. Clients leave out what the pod says already.
+    #[must_use]
+    pub fn for_container(&self, wanted: &Self) -> Self {
+        let mut given = wanted.clone();
+        if self.network == Sharing::Node {
+            given.network = Sharing::Node;
+        }
+        if self.ipc == Sharing::Node {
+            given.ipc = Sharing::Node;
+        }
+        if self.pid == PidSharing::Node && wanted.pid == PidSharing::Pod {
+            given.pid = PidSharing::Node;
+        }
+        given
+    }
+}
+
 /// A namespace that belongs to the pod or is the node's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sharing {
@@ -218,4 +237,25 @@ pub struct Resources {
     pub hugepages: Vec<(String, u64)>,
     /// cgroup v2 files and their values; these win over the fields above.
     pub unified: Pairs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_pods_is_the_nodes_in_a_pod_on_the_node() {
+        let node = Namespaces {
+            network: Sharing::Node,
+            ipc: Sharing::Node,
+            pid: PidSharing::Node,
+            user: None,
+        };
+        let own = Namespaces::default();
+        assert_eq!(node.for_container(&own), node);
+        assert_eq!(own.for_container(&own), own);
+        assert_eq!(own.for_container(&node), node);
+        let alone = Namespaces { pid: PidSharing::Container, ..own };
+        assert_eq!(node.for_container(&alone).pid, PidSharing::Container);
+    }
 }
