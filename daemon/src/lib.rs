@@ -16,6 +16,7 @@ pub mod network;
 pub mod pods;
 pub mod rootfs;
 pub mod server;
+pub mod sessions;
 pub mod shims;
 pub mod stats;
 pub mod store;
