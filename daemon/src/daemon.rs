@@ -21,6 +21,7 @@ use crate::{
         restore, shim,
     },
     rootfs::Rootfs,
+    sessions::{self, ticket::TlsFiles},
     shims::{Launcher, Verbosity},
     store::Layout,
 };
@@ -141,6 +142,19 @@ fn network_settings(config: &Config) -> Settings {
         state_dir: config.root.join("network"),
         run_dir: config.runroot.join("network"),
         deadline: config.deadlines.cni,
+    }
+}
+
+/// How sessions are reached.
+#[must_use]
+pub fn session_settings(config: &Config) -> sessions::Settings {
+    let api = &config.api;
+    let tls = api.stream_tls_cert.clone().zip(api.stream_tls_key.clone());
+    sessions::Settings {
+        address: api.stream_address,
+        ports: sessions::Ports { first: api.stream_port.first, last: api.stream_port.last },
+        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+        stall: api.stream_idle_timeout,
     }
 }
 

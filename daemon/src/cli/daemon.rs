@@ -15,6 +15,7 @@ use crate::{
     daemon,
     logging::Log,
     server::{Activity, Lock, Socket, serve},
+    sessions::Sessions,
     stats::Collector,
     sys::heap,
 };
@@ -52,7 +53,8 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
 
     let node = daemon::begin(&config).await?;
     let stats = Collector::new(node.clone(), config.stats.included_pod_metrics.clone());
-    let cri = Cri::new(node, stats);
+    let sessions = Sessions::new(daemon::session_settings(&config));
+    let cri = Cri::new(node, stats, sessions);
 
     // Pods are found again before anyone can ask for them.
     let (_socket, listener) = Socket::listen(&config.socket())?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::sessions::process;
+
 mod config;
 mod daemon;
 
@@ -29,6 +31,9 @@ enum Command {
         #[command(subcommand)]
         action: Option<ConfigAction>,
     },
+    /// Serve one exec, attach or port-forward, as the daemon says.
+    #[command(hide = true)]
+    Session,
     /// Print the version.
     Version,
 }
@@ -57,6 +62,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config { action: None } => config::print_default(),
         Command::Config { action: Some(ConfigAction::Check { file }) } => config::check(file),
         Command::Config { action: Some(ConfigAction::Show { file }) } => config::show(file),
+        Command::Session => process::run(),
         Command::Version => {
             println!("crisp {}", env!("CARGO_PKG_VERSION"));
             Ok(())

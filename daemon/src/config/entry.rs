@@ -2,6 +2,7 @@
 //! The kinds of values keys take, each with its own check.
 
 use std::{
+    net::IpAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -46,6 +47,8 @@ entries!(
     NonZeroU32,
     Duration,
     Option<Duration>,
+    IpAddr,
+    PortRange,
 );
 
 pub(super) fn read_setting<S: Setting>(
@@ -129,6 +132,54 @@ impl Setting for NonZeroU32 {
 
     fn to_toml(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Setting for IpAddr {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+        .ok_or_else(|| "must be an IP address".into())
+    }
+
+    fn to_toml(&self) -> String {
+        quote(&self.to_string())
+    }
+}
+
+/// Ports, the last included; 0 is any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last; not before the first.
+    pub last: u16,
+}
+
+impl Setting for PortRange {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let parse = |text: &str| {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            // 0 stands for itself: a range that begins with it is a mistake.
+            (first == last || (0 < first && first < last)).then_some(Self { first, last })
+        };
+        match value {
+            Value::Text(text) => parse(text),
+            Value::Number(number) => parse(&number.to_string()),
+            _ => None,
+        }
+        .ok_or_else(|| "must be a port, or a range of them such as \"10300-10399\"".into())
+    }
+
+    fn to_toml(&self) -> String {
+        quote(&if self.first == self.last {
+            self.first.to_string()
+        } else {
+            format!("{}-{}", self.first, self.last)
+        })
     }
 }
 

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every key of the configuration: name, type, default, comment.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::{
-    entry::{Setting, choice, entries, read_setting},
+    entry::{PortRange, Setting, choice, entries, read_setting},
     error::Problem,
     section::{Entry, Printer, Section, section},
     tree::{Node, join},
@@ -55,6 +61,19 @@ section! {
         pub grpc_max_recv_msg_size: NonZeroU32 = MESSAGE_SIZE,
         /// Largest answer sent, bytes. The kubelet and crictl receive no more than 16 MiB.
         pub grpc_max_send_msg_size: NonZeroU32 = MESSAGE_SIZE,
+        /// Address at which sessions (exec, attach, port-forward) wait for their clients. The
+        /// kubelet is one; it runs on this host.
+        pub stream_address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
+        /// Port of a session: "0" for any that is free, or a range such as "10300-10399".
+        pub stream_port: PortRange = PortRange { first: 0, last: 0 },
+        /// Certificate chain for sessions over TLS, PEM; read anew for each session. Empty for
+        /// plain HTTP.
+        pub stream_tls_cert: Option<PathBuf> = None,
+        /// Private key of the certificate, PEM.
+        pub stream_tls_key: Option<PathBuf> = None,
+        /// A session's client that takes nothing for so many seconds, while something waits for
+        /// it, counts as gone.
+        pub stream_idle_timeout: Duration = secs(4 * 60 * 60),
     }
 }
 

@@ -16,6 +16,7 @@ mod section;
 mod tree;
 mod verify;
 
+pub use entry::PortRange;
 pub use error::{ConfigError, Problem, ProblemKind};
 pub use handlers::{Handler, HandlerError, Handlers, find_program};
 pub use keys::{

@@ -43,6 +43,14 @@ pub(super) fn verify(config: &Config, root: &Node) -> Vec<Problem> {
     if !is_name(namespace) {
         report(&["runtime", "shim_namespace"], format!("{namespace:?}"), NAME_RULE.into());
     }
+    let api = &config.api;
+    if api.stream_tls_cert.is_some() != api.stream_tls_key.is_some() {
+        let (given, missing) = match api.stream_tls_cert {
+            Some(_) => ("stream_tls_cert", "stream_tls_key"),
+            None => ("stream_tls_key", "stream_tls_cert"),
+        };
+        report(&["api", missing], "\"\"".into(), format!("is needed with {given}"));
+    }
     handlers(config, &mut report);
     found
 }

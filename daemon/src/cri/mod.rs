@@ -23,21 +23,23 @@ pub mod translate;
 
 use tokio::sync::watch;
 
-use crate::{config::Config, pods::node::Node, stats::Collector};
+use crate::{config::Config, pods::node::Node, sessions::Sessions, stats::Collector};
 
 /// Both services of a node. Clones share it.
 #[derive(Clone)]
 pub struct Cri {
     node: Node,
     stats: Collector,
+    sessions: Sessions,
     closing: watch::Sender<bool>,
 }
 
 impl Cri {
-    /// Services of `node`, with usage as read by `stats`.
+    /// Services of `node`, with usage as read by `stats`; clients of `sessions` reach its
+    /// containers.
     #[must_use]
-    pub fn new(node: Node, stats: Collector) -> Self {
-        Self { node, stats, closing: watch::Sender::new(false) }
+    pub fn new(node: Node, stats: Collector, sessions: Sessions) -> Self {
+        Self { node, stats, sessions, closing: watch::Sender::new(false) }
     }
 
     /// Takes from `config` what may change while the daemon runs: which images are pinned.

@@ -168,19 +168,19 @@ impl RuntimeService for Cri {
         Cri::exec(self, request.into_inner()).await.map(Response::new)
     }
 
-    async fn exec(&self, _: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
-        Err(unimplemented("Exec"))
+    async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        self.open_exec(request.into_inner()).map(Response::new)
     }
 
-    async fn attach(&self, _: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
-        Err(unimplemented("Attach"))
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
+        self.open_attach(request.into_inner()).map(Response::new)
     }
 
     async fn port_forward(
         &self,
-        _: Request<v1::PortForwardRequest>,
+        request: Request<v1::PortForwardRequest>,
     ) -> Answer<v1::PortForwardResponse> {
-        Err(unimplemented("PortForward"))
+        self.open_port_forward(request.into_inner()).map(Response::new)
     }
 
     async fn checkpoint_container(

@@ -8,10 +8,14 @@ use crisp_words::{ContainerId, ExecId, SandboxId};
 const BYTES: usize = 32;
 
 fn random() -> String {
-    let mut bytes = [0u8; BYTES];
+    random_of::<BYTES>()
+}
+
+fn random_of<const N: usize>() -> String {
+    let mut bytes = [0u8; N];
     #[expect(clippy::expect_used, reason = "a kernel without randomness cannot run this daemon")]
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    bytes.iter().fold(String::with_capacity(2 * BYTES), |mut text, byte| {
+    bytes.iter().fold(String::with_capacity(2 * N), |mut text, byte| {
         // Writing to a String does not fail.
         let _ = write!(text, "{byte:02x}");
         text
@@ -37,4 +41,10 @@ pub fn container() -> ContainerId {
 pub fn exec() -> ExecId {
     #[expect(clippy::expect_used, reason = "hexadecimal digits are an id")]
     ExecId::new(&random()[..16]).expect("hexadecimal digits")
+}
+
+/// What nobody can guess, for the URL of a session.
+#[must_use]
+pub fn secret() -> String {
+    random_of::<24>()
 }
