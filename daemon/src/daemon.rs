@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the rooms together by the configuration and brings back the pods of the last daemon.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     cgroups::{Cgroups, Driver},
     config::{self, CgroupManager, Config, RuntimeType, SystemdPresence},
     containers::host::HostFacts,
     files,
-    images::{Images, ImagesConfig},
+    images::{Images, ImagesConfig, Patience},
     network::{Network, Settings, cni::Choice},
     pods::{
         context::{Context, ShimCgroup},
         events::Events,
-        handler::{Handler, Handlers, OciRuntime},
+        handler::{Handler, Handlers, OciRuntime, ProbeError},
         index::Index,
         limits::Limits,
         names::Names,
@@ -49,7 +49,7 @@ pub enum StartError {
         /// The handler.
         name: String,
         /// Cause.
-        source: crate::pods::handler::ProbeError,
+        source: ProbeError,
     },
     /// The shim binary is missing.
     #[error("{SHIM} is neither beside this program nor on PATH; set [runtime] shim_path")]
@@ -103,6 +103,7 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
         ),
         limits,
         sockets: layout.sockets(),
+        default_seccomp: config.runtime.seccomp_profile.clone(),
         shim_cgroup: match config.runtime.shim_cgroup.as_str() {
             "pod" => ShimCgroup::Pod,
             path => ShimCgroup::Path(path.to_owned()),
@@ -126,6 +127,11 @@ fn images_config(config: &Config) -> ImagesConfig {
         registries_conf: image.registries_conf.clone(),
         pinned: image.pinned_images.clone(),
         parallel_layers: usize::try_from(image.max_parallel_downloads.get()).unwrap_or(1),
+        patience: Patience {
+            connect: config.deadlines.registry,
+            silence: image.pull_progress_timeout.unwrap_or(Duration::MAX),
+            ..Patience::default()
+        },
         ..ImagesConfig::new(&config.root)
     }
 }
@@ -163,10 +169,9 @@ fn limits(config: &Config) -> Limits {
     Limits {
         shim_start: table.shim_start,
         shim_call: table.shim_call,
-        runtime: table.runtime_create,
+        runtime: table.runtime,
         kill: table.kill,
         reconnect: table.restart.min(Limits::default().reconnect),
-        cleanup: table.mount,
     }
 }
 
@@ -214,13 +219,15 @@ async fn probe(
     handler: &config::Handler,
     shim: &std::path::Path,
     limits: &Limits,
-) -> Result<Handler, crate::pods::handler::ProbeError> {
+) -> Result<Handler, ProbeError> {
+    if handler.kind != RuntimeType::Oci {
+        return Err(ProbeError::NotServed(handler.program.clone()));
+    }
     let runtime = OciRuntime {
         kind: crisp_runtimes::Kind::of_binary(&handler.program),
         binary: handler.program.clone(),
         root: handler.state_root.clone(),
     };
     let abilities = Handler::probe(&runtime, limits.shim_call).await?;
-    debug_assert!(handler.kind == RuntimeType::Oci || !handler.program.as_os_str().is_empty());
     Ok(Handler { name: handler.name.clone(), shim: shim.to_owned(), runtime, abilities })
 }

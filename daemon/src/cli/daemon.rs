@@ -175,7 +175,7 @@ mod tests {
         fresh.runtime.log_level = LogLevel::Trace;
         fresh.image.pinned_images = vec!["a".into()];
         assert!(needs_restart(&old, &fresh).is_empty());
-        fresh.runtime.pids_limit = 5;
+        fresh.runtime.shim_cgroup = "/elsewhere".into();
         fresh.root = "/elsewhere".into();
         assert_eq!(needs_restart(&old, &fresh), ["root", "[runtime]"]);
     }

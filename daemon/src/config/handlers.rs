@@ -28,10 +28,6 @@ pub struct Handler {
     pub kind: RuntimeType,
     /// State directory of an OCI runtime.
     pub state_root: PathBuf,
-    /// Configuration file for a shim.
-    pub config_path: Option<PathBuf>,
-    /// Annotations passed on; a trailing `*` matches any end.
-    pub allowed_annotations: Vec<String>,
 }
 
 /// All usable handlers. Never empty.
@@ -146,8 +142,6 @@ fn handler(
         state_root: settings
             .runtime_root
             .unwrap_or_else(|| config.runroot.join("runtime").join(name)),
-        config_path: settings.runtime_config_path,
-        allowed_annotations: settings.allowed_annotations,
     })
 }
 

@@ -89,13 +89,11 @@ section! {
         pub shim_path: Option<PathBuf> = None,
         /// cgroup of the shims: "pod" for the pod's own, an absolute cgroup path, or empty to
         /// leave them in the daemon's.
-        pub shim_cgroup: String = String::new(),
+        pub shim_cgroup: String = "pod".into(),
         /// Namespace given to shims; also that of their events and sockets.
         pub shim_namespace: String = "crisp".into(),
         /// Seccomp profile that RuntimeDefault means. Empty for the built-in one.
         pub seccomp_profile: Option<PathBuf> = None,
-        /// Most processes of one container; 0 for no limit.
-        pub pids_limit: u32 = 0,
         /// What is logged: "error", "warn", "info", "debug" or "trace".
         pub log_level: LogLevel = LogLevel::Info,
         /// Finer filter, such as "info,crisp::pods=debug". Empty for `log_level` alone.
@@ -115,14 +113,10 @@ section! {
         /// own name; types "vm" and "shim" need it.
         pub runtime_path: Program = Program::default(),
         /// What the program is: "oci" for an OCI runtime, "shim" for a containerd shim, "vm" for
-        /// a containerd shim whose pods are virtual machines.
+        /// a containerd shim whose pods are virtual machines. This version serves "oci" only.
         pub runtime_type: RuntimeType = RuntimeType::Oci,
         /// State directory of an OCI runtime. Empty for runtime/NAME in `runroot`.
         pub runtime_root: Option<PathBuf> = None,
-        /// Configuration file handed to a shim.
-        pub runtime_config_path: Option<PathBuf> = None,
-        /// Annotations that pods may pass on to the runtime; a trailing * matches any end.
-        pub allowed_annotations: Vec<String> = Vec::new(),
     }
 }
 
@@ -132,8 +126,6 @@ section! {
         /// Registries, mirrors and prefixes (containers-registries.conf, version 2). Empty for
         /// the file named by CONTAINERS_REGISTRIES_CONF, else /etc/containers/registries.conf.
         pub registries_conf: Option<PathBuf> = None,
-        /// Credentials for pulls that bring none, in the format of Docker's config.json.
-        pub global_auth_file: Option<PathBuf> = None,
         /// Images that the kubelet shall not collect: exact names, or with a * at the end or
         /// at both ends.
         pub pinned_images: Vec<String> = Vec::new(),
@@ -174,18 +166,10 @@ section! {
         pub shim_start: Duration = secs(30),
         /// A call to a shim that only asks or signals.
         pub shim_call: Duration = secs(10),
-        /// The OCI runtime making a container.
-        pub runtime_create: Duration = secs(120),
-        /// The OCI runtime starting a container.
-        pub runtime_start: Duration = secs(60),
-        /// Any other call of the OCI runtime.
-        pub runtime_call: Duration = secs(20),
-        /// Mounting or unmounting a root filesystem.
-        pub mount: Duration = secs(30),
+        /// One call of the OCI runtime: making, starting, changing or deleting a container.
+        pub runtime: Duration = secs(120),
         /// From SIGKILL until the process is gone.
         pub kill: Duration = secs(30),
-        /// Reading what is left of an exec's output after the command ended.
-        pub exec_drain: Duration = secs(5),
         /// Connecting to a registry, and each of its answers.
         pub registry: Duration = secs(30),
         /// Finding all pods again after a restart of the daemon.

@@ -34,7 +34,7 @@ use crate::{
         handler::Handler,
         record::PodRecord,
         shim::{PodShim, runtime_limit},
-        spec::{Pairs, PidSharing, Privilege, Sharing},
+        spec::{Pairs, PidSharing, Privilege, SecurityProfile, Sharing},
         stages::{pod_files, sandbox},
     },
     rootfs::{IdMapping, IdRange},
@@ -119,7 +119,7 @@ async fn make(
         .map_err(|e| PodError::shim(format!("create container {id}"), e))?;
     Ok(Made {
         image_id: image.id.to_string(),
-        image_ref: reference_in_use(&image, &config.image.image),
+        image_ref: image.digested_name(&config.image.image),
         user: facts.user,
         stop_signal,
         log_path,
@@ -158,21 +158,6 @@ fn id_mapping(context: &Context, pod: &PodRecord) -> Option<IdMapping> {
     })
 }
 
-/// The digested reference of the image in use: that of the repository the request names, if it
-/// names one, else the first.
-fn reference_in_use(image: &Image, requested: &str) -> String {
-    let repository = requested.split('@').next().unwrap_or_default();
-    let repository = match repository.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => repository,
-    };
-    let named = image.repo_digests.iter().find(|digest| {
-        digest.split_once('@').is_some_and(|(name, _)| !name.is_empty() && name == repository)
-    });
-    let any = named.or(image.repo_digests.first());
-    any.cloned().unwrap_or_else(|| image.id.to_string())
-}
-
 /// What is read from the host and from the image for the spec.
 struct Facts {
     user: ResolvedUser,
@@ -190,8 +175,15 @@ async fn gather(
     rootfs: &Path,
     context: &Context,
 ) -> Result<Facts, PodError> {
-    let (config, rootfs) = (config.clone(), rootfs.to_owned());
+    let (mut config, rootfs) = (config.clone(), rootfs.to_owned());
     let image_user = image.config.user.clone();
+    let seccomp = match (&config.security.seccomp, &context.default_seccomp) {
+        (SecurityProfile::RuntimeDefault, Some(path)) => {
+            SecurityProfile::Localhost(path.display().to_string())
+        }
+        (asked, _) => asked.clone(),
+    };
+    config.security.seccomp = seccomp;
     let apparmor = context.host.apparmor;
     tokio::task::spawn_blocking(move || read_facts(&config, &image_user, &rootfs, apparmor))
         .await

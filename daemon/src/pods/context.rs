@@ -56,6 +56,8 @@ pub struct Context {
     pub limits: Limits,
     /// Where shims put their sockets: short, for a socket's path is at most 107 bytes.
     pub sockets: PathBuf,
+    /// Seccomp profile that RuntimeDefault means; `None` for crisp's own.
+    pub default_seccomp: Option<PathBuf>,
     /// Where shims put themselves.
     pub shim_cgroup: ShimCgroup,
     /// What happened.

@@ -56,6 +56,9 @@ impl Handler {
 /// An OCI runtime that does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
+    /// It is a shim of another's making.
+    #[error("{0}: handlers of runtime_type \"shim\" and \"vm\" are not served by this version")]
+    NotServed(PathBuf),
     /// It cannot be run.
     #[error("OCI runtime {binary} cannot be run: {source}")]
     Spawn {

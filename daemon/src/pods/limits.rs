@@ -16,8 +16,6 @@ pub struct Limits {
     pub kill: Duration,
     /// Connecting to all shims after a restart.
     pub reconnect: Duration,
-    /// An unmount, or a removal of files.
-    pub cleanup: Duration,
 }
 
 impl Default for Limits {
@@ -28,7 +26,6 @@ impl Default for Limits {
             runtime: Duration::from_secs(60),
             kill: Duration::from_secs(10),
             reconnect: Duration::from_secs(5),
-            cleanup: Duration::from_secs(30),
         }
     }
 }

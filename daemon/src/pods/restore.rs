@@ -121,7 +121,7 @@ async fn connect(context: &Context, record: &PodRecord) -> Option<PodShim> {
     let limit = context.limits.reconnect;
     let task = TaskRef::sandbox(&record.id);
     let connected = async {
-        let shim = PodShim::connect(known, limit).await?;
+        let shim = PodShim::connect(known, context.launcher.namespace(), limit).await?;
         shim.client.connected(task, limit).await?;
         Ok::<_, ShimError>(shim)
     };

@@ -10,9 +10,6 @@ use super::{
 };
 use crate::shims::{ShimClient, ShimError, ShimTarget, TaskApi};
 
-/// containerd namespace that crisp's containers are in.
-pub const NAMESPACE: &str = "crisp";
-
 /// A connected shim.
 #[derive(Clone)]
 pub struct PodShim {
@@ -27,10 +24,14 @@ impl PodShim {
     ///
     /// # Errors
     /// [`ShimError`].
-    pub async fn connect(record: ShimRecord, limit: Duration) -> Result<Self, ShimError> {
+    pub async fn connect(
+        record: ShimRecord,
+        namespace: &str,
+        limit: Duration,
+    ) -> Result<Self, ShimError> {
         let target = ShimTarget {
             address: record.address.clone(),
-            namespace: NAMESPACE.to_owned(),
+            namespace: namespace.to_owned(),
             task_api: if record.task_api >= 3 { TaskApi::V3 } else { TaskApi::V2 },
         };
         Ok(Self { client: ShimClient::connect(target, limit).await?, record })

@@ -100,6 +100,8 @@ pub struct Wants {
 pub struct Shim {
     /// How it is reached.
     pub record: ShimRecord,
+    /// containerd namespace that its containers are in.
+    pub namespace: String,
     /// For a call that runs no OCI runtime.
     pub call: Duration,
     /// For a call that does.

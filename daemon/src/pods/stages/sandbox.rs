@@ -44,8 +44,9 @@ pub async fn start_shim(
         pid: 0,
         binary: handler.shim.clone(),
     };
-    let shim = PodShim::connect(record.clone(), context.limits.shim_call).await.map_err(failed)?;
     let limit = context.limits.shim_call;
+    let namespace = context.launcher.namespace();
+    let shim = PodShim::connect(record.clone(), namespace, limit).await.map_err(failed)?;
     let hello = shim.client.connected(TaskRef::sandbox(&pod.id), limit).await.map_err(failed)?;
     record.pid = hello.shim_pid;
     Ok(PodShim { record, ..shim })

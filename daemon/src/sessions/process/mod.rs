@@ -105,7 +105,7 @@ async fn serve(ticket: &Ticket, listener: TcpListener) -> anyhow::Result<()> {
 }
 
 async fn shim_client(shim: &Shim) -> Result<ShimClient, ShimError> {
-    Ok(PodShim::connect(shim.record.clone(), shim.call).await?.client)
+    Ok(PodShim::connect(shim.record.clone(), &shim.namespace, shim.call).await?.client)
 }
 
 /// Writes a line to the daemon's log. It may have died, and its log with it.
