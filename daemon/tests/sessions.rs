@@ -9,16 +9,21 @@ use std::{
     net::TcpListener,
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{BufMut, BytesMut};
 use crisp::sessions::{
     spdy::{Decoder, Frame, dictionary, encode},
-    ticket::{Forward, Ticket, Work},
+    ticket::{Forward, Ticket, TlsFiles, Work},
 };
 use flate2::{Compress, Compression, FlushCompress};
 use futures::{SinkExt, StreamExt};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
@@ -52,9 +57,13 @@ impl Session {
     }
 
     fn start_by(command: &mut Command, unused: Duration) -> Self {
+        Self::start_with(command, unused, None)
+    }
+
+    fn start_with(command: &mut Command, unused: Duration, tls: Option<TlsFiles>) -> Self {
         let ticket = Ticket {
             path: PATH.into(),
-            tls: None,
+            tls,
             unused,
             stall: LONG,
             work: Work::Forward(Forward { namespace: None }),
@@ -88,23 +97,28 @@ impl Session {
     /// Sends a request over HTTP and answers with the head of what comes back.
     async fn ask(&self, path: &str) -> (TcpStream, String) {
         let mut stream = self.dial().await;
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
-             X-Stream-Protocol-Version: portforward.k8s.io\r\nContent-Length: 0\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(timeout(LONG, stream.read_u8()).await.unwrap().unwrap());
-        }
-        (stream, String::from_utf8(head).unwrap())
+        let head = upgrade(&mut stream, path).await;
+        (stream, head)
     }
-
     async fn client(&self) -> Client<TcpStream> {
         let (stream, head) = self.ask(PATH).await;
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         Client::new(stream)
     }
+}
+
+/// Sends a request and answers with the head of what comes back.
+async fn upgrade(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> String {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
+             X-Stream-Protocol-Version: portforward.k8s.io\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(LONG, stream.read_u8()).await.unwrap().unwrap());
+    }
+    String::from_utf8(head).unwrap()
 }
 
 /// The client's side of SPDY.
@@ -396,6 +410,50 @@ async fn a_client_that_goes_away_while_its_bytes_wait_is_missed() {
     while timeout(Duration::from_secs(1), client.stream.write_all(&frame)).await.is_ok() {}
     drop(client);
     assert!(session.ends(Duration::from_secs(30)).await);
+}
+
+#[tokio::test]
+async fn a_certificate_counts_from_the_moment_its_files_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = TlsFiles {
+        certificate: dir.path().join("certificate.pem"),
+        key: dir.path().join("key.pem"),
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crisp"));
+    let session = Session::start_with(command.arg("session"), LONG, Some(files.clone()));
+
+    let mut roots = RootCertStore::empty();
+    let certificate = include_bytes!("tls/certificate.pem");
+    roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
+    let config =
+        ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from("localhost").unwrap();
+
+    assert!(connector.connect(name.clone(), session.dial().await).await.is_err());
+    std::fs::write(&files.certificate, certificate).unwrap();
+    std::fs::write(&files.key, include_bytes!("tls/key.pem")).unwrap();
+    let mut stream = connector.connect(name, session.dial().await).await.unwrap();
+    let head = upgrade(&mut stream, PATH).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let mut client = Client::new(stream);
+    let port = echo_server().await;
+    let (error, data) = client.connect(port, 0).await;
+    client.send(&encode::data(data, b"over TLS")).await;
+    client.send(&encode::end(data)).await;
+    let (mut back, mut ended) = (Vec::new(), Vec::new());
+    while ended.len() < 2 {
+        match client.next().await.unwrap() {
+            Frame::Data { stream, bytes } if stream == data => back.extend(bytes),
+            Frame::End { stream } => ended.push(stream),
+            _ => {}
+        }
+    }
+    assert_eq!((back.as_slice(), ended), (&b"over TLS"[..], vec![data, error]));
 }
 
 #[tokio::test]
