@@ -139,6 +139,9 @@ calls! { runtime:
     container_status(ContainerStatusRequest) -> ContainerStatusResponse;
     update_container_resources(UpdateContainerResourcesRequest)
         -> UpdateContainerResourcesResponse;
+    exec(ExecRequest) -> ExecResponse;
+    attach(AttachRequest) -> AttachResponse;
+    port_forward(PortForwardRequest) -> PortForwardResponse;
     reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
     container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
     list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;

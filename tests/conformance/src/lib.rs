@@ -20,6 +20,7 @@ mod registry;
 mod report;
 mod runner;
 mod select;
+mod stream;
 mod want;
 
 use std::path::PathBuf;

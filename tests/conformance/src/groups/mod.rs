@@ -21,6 +21,7 @@ mod propagation;
 mod resources;
 mod security;
 mod stream_lists;
+mod streaming;
 mod sysctl;
 mod volume;
 
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         container::CASES,
         process::CASES,
         exec::CASES,
+        streaming::CASES,
         log::CASES,
         volume::CASES,
         propagation::CASES,
