@@ -6,7 +6,6 @@ mod fake;
 mod faults;
 mod pulling;
 pub(crate) mod serve;
-mod speed;
 mod storing;
 
 pub(crate) use build::{Archive, Compression, TestImage};
