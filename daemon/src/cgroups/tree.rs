@@ -33,6 +33,9 @@ pub struct Hierarchies {
     version: Version,
     /// v1: (controllers, mount point) of each. v2: the one.
     mounts: Vec<(Vec<String>, PathBuf)>,
+    /// The hierarchy of v2 that carries no controller, beside those of v1. OCI runtimes put
+    /// processes into it too, and leave the parents that they made for it.
+    bare: Option<PathBuf>,
 }
 
 impl Hierarchies {
@@ -44,13 +47,14 @@ impl Hierarchies {
         let kind = rustix::fs::statfs(ROOT)?.f_type;
         if kind == CGROUP2_SUPER_MAGIC {
             let mounts = vec![(Vec::new(), PathBuf::from(ROOT))];
-            return Ok(Self { version: Version::V2, mounts });
+            return Ok(Self { version: Version::V2, mounts, bare: None });
         }
-        let mounts = v1_mounts(&fs::read_to_string("/proc/self/mountinfo")?);
+        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        let (mounts, bare) = (v1_mounts(&table), v2_mount(&table));
         if mounts.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("none below {ROOT}")));
         }
-        Ok(Self { version: Version::V1, mounts })
+        Ok(Self { version: Version::V1, mounts, bare })
     }
 
     /// Which interface it is.
@@ -86,7 +90,8 @@ impl Hierarchies {
     }
 
     fn directories(&self, path: &str) -> impl Iterator<Item = PathBuf> {
-        self.mounts.iter().map(move |(_, mount)| below(mount, path))
+        let mounts = self.mounts.iter().map(|(_, mount)| mount).chain(&self.bare);
+        mounts.map(move |mount| below(mount, path))
     }
 
     pub(super) fn create(&self, path: &str) -> Result<(), CgroupError> {
@@ -159,6 +164,16 @@ fn v1_mount(line: &str) -> Option<(Vec<String>, PathBuf)> {
         .collect();
     let real = kind == "cgroup" && !names.is_empty();
     real.then(|| (names, PathBuf::from(point)))
+}
+
+/// Mount point of v2 in `mountinfo`.
+fn v2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, rest) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        let ours = rest.starts_with("cgroup2 ") && Path::new(point).starts_with(ROOT);
+        ours.then(|| PathBuf::from(point))
+    })
 }
 
 /// A new cpuset has no CPUs and no memory nodes until it is given some, and takes no process
@@ -240,5 +255,6 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].0, ["cpu", "cpuacct"]);
         assert_eq!(found[1].0, ["name=systemd"]);
+        assert_eq!(v2_mount(text), Some("/sys/fs/cgroup/unified".into()));
     }
 }
