@@ -2,6 +2,7 @@
 //! The end of a process: reaped, its evidence read, recorded, drained, and only then told.
 
 use std::{
+    io::{self, Write},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -98,7 +99,9 @@ fn write_record(container: &Container, pid: u32, exit: Exit, oom_killed: bool) {
     };
     let path = container.bundle.join(bundle::EXIT);
     if let Err(error) = record::write(&path, &record) {
-        eprintln!("cannot write {}: {error}", path.display());
+        // The log may lie on the same full file system. That must not end the shim, as a panic of
+        // `eprintln` would: the exit is still told.
+        let _ = writeln!(io::stderr(), "cannot write {}: {error}", path.display());
     }
 }
 
