@@ -55,6 +55,8 @@ impl NewContainer {
         let container =
             Arc::new(Container::new(self.id.clone(), bundle, driven, self.stdio.clone(), rootfs));
         pod.admit(container.clone())?;
+        // A delete that waits for this finds a container that is made, or one that is forgotten.
+        let _verb = container.verb.lock().await;
         let made = self.make(pod, &container).await;
         if made.is_err() {
             container.undo_create(pod).await;
@@ -68,7 +70,6 @@ impl NewContainer {
         pod: &Arc<Pod>,
         container: &Arc<Container>,
     ) -> Result<u32, ContainerError> {
-        let _verb = container.verb.lock().await;
         let spec = container.read_spec()?;
         let _ = container.pid_namespace.set(spec.pid_namespace());
         container.write_record()?;
@@ -175,7 +176,6 @@ impl Container {
 
     /// Leaves nothing of a container whose creation failed.
     async fn undo_create(&self, pod: &Pod) {
-        let _verb = self.verb.lock().await;
         let log = self.bundle.join("undo.log");
         let argv = self.driven.runtime.delete(&self.id, Force::Yes, &log);
         let _ = self.call(pod, &log).run(&argv, None).await;

@@ -9,7 +9,9 @@ use tokio::time::timeout;
 
 use super::{Container, ContainerError, Exec, Rootfs};
 use crate::{
-    cgroup, mounts,
+    cgroup,
+    invoke::InvokeError,
+    mounts,
     pod::Pod,
     process::{Exit, Phase, Verb},
     record::ContainerRecord,
@@ -24,6 +26,10 @@ impl Container {
     /// Removes a container that has stopped, or was never started; answers with its pid and end.
     pub(crate) async fn delete(self: &Arc<Self>, pod: &Pod) -> Result<(u32, Exit), ContainerError> {
         let _verb = self.verb.lock().await;
+        if self.init.phase() == Phase::Creating {
+            // Its creation has failed meanwhile, and left nothing.
+            return Err(ContainerError::NoContainer { id: self.id.clone() });
+        }
         self.admit(Verb::Delete)?;
         let exit = self.end().await?;
         self.runtime_delete(pod).await?;
@@ -71,9 +77,12 @@ impl Container {
         for force in [Force::No, Force::Yes] {
             let argv = self.driven.runtime.delete(&self.id, force, &log);
             last = self.call(pod, &log).run(&argv, None).await;
-            let failure = last.as_ref().err().and_then(|e| e.failure());
-            if last.is_ok() || failure == Some(&Failure::NotFound) {
-                return Ok(());
+            match &last {
+                Ok(()) => return Ok(()),
+                Err(e) if e.failure() == Some(&Failure::NotFound) => return Ok(()),
+                // One that hangs does not hang less when it is forced, and the caller waits.
+                Err(InvokeError::Deadline { .. }) => break,
+                Err(_) => {}
             }
         }
         let thing = format!("container {}", self.id);
