@@ -45,8 +45,12 @@ pub async fn teardown(context: &Context, pod: &PodRecord, shim: Option<&PodShim>
         let cgroup = cgroup::undo(context, pod).await;
         [sandbox, files, cgroup]
     });
-    // DEL needs the network namespace; nothing does after it.
-    let namespaces = namespaces::undo(context, pod).await;
+    // DEL needs the network namespace, also when it is tried again: without it plugins take the
+    // pod's interfaces for gone, and leave addresses and firewall rules.
+    let namespaces = match &network {
+        Ok(()) => namespaces::undo(context, pod).await,
+        Err(_) => Ok(()),
+    };
     let all = rest.into_iter().chain([network, namespaces]);
     let left: Vec<_> = all.filter_map(|done| done.err().map(Left)).collect();
     for what in &left {
