@@ -21,6 +21,8 @@ impl Classify for PodError {
                 FaultKind::RroUnsupported => Kind::RroUnsupported,
                 FaultKind::ImageVolume => Kind::ImageVolumeMountFailed,
                 FaultKind::Unavailable => Kind::Unavailable,
+                FaultKind::Deadline => Kind::Deadline,
+                FaultKind::DiskFull => Kind::Exhausted,
                 FaultKind::Internal => Kind::Internal,
             },
             Self::Deadline { .. } => Kind::Deadline,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a request on a pod or a container was refused or failed.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use crisp_words::{ContainerId, SandboxId};
 
@@ -104,6 +104,10 @@ pub enum FaultKind {
     ImageVolume,
     /// Something is not reachable for now.
     Unavailable,
+    /// A program that a shim waited for did not end in time.
+    Deadline,
+    /// A file system or a quota is full.
+    DiskFull,
     /// The host or a program failed.
     Internal,
 }
@@ -114,8 +118,26 @@ impl Fault {
         kind: FaultKind,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { kind, cause: Arc::from(cause.into()) }
+        let cause: Arc<dyn std::error::Error + Send + Sync> = Arc::from(cause.into());
+        let full = kind == FaultKind::Internal && is_disk_full(&*cause);
+        Self { kind: if full { FaultKind::DiskFull } else { kind }, cause }
     }
+}
+
+/// Whether a full file system is the cause: as an error of a call of ours, or in the words of a
+/// shim or an OCI runtime.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let full = error.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        });
+        if full || error.to_string().to_lowercase().contains("no space left on device") {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 impl fmt::Display for Fault {
@@ -145,5 +167,21 @@ impl PodError {
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Step { step: step.into(), fault: Fault::new(kind, cause) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let kind = |cause: io::Error| Fault::new(FaultKind::Internal, cause).kind;
+        assert_eq!(kind(io::ErrorKind::StorageFull.into()), FaultKind::DiskFull);
+        let said = "runc: write /x: no space left on device";
+        assert_eq!(kind(io::Error::other(said)), FaultKind::DiskFull);
+        assert_eq!(kind(io::ErrorKind::PermissionDenied.into()), FaultKind::Internal);
+        let invalid = Fault::new(FaultKind::Invalid, io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(invalid.kind, FaultKind::Invalid);
     }
 }

@@ -49,6 +49,8 @@ impl PodError {
         let kind = match &error {
             ShimError::NotFound { .. } => FaultKind::NotFound,
             ShimError::Dead { .. } => FaultKind::Unavailable,
+            refused if refused.is_invalid() => FaultKind::Invalid,
+            refused if refused.is_late() => FaultKind::Deadline,
             ShimError::Deadline { after, .. } => {
                 let limit = *after;
                 return Self::Deadline { step: format!("{}: {error}", step.into()), limit };

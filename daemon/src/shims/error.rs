@@ -125,6 +125,18 @@ impl ShimError {
         matches!(self, Self::Dead { .. })
     }
 
+    /// Whether the shim found fault with what it was asked for.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::INVALID_ARGUMENT, .. })
+    }
+
+    /// Whether what the shim waited for, such as its OCI runtime, did not end in time.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::DEADLINE_EXCEEDED, .. })
+    }
+
     pub(super) fn file(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::File { path: path.into(), source: source.into() }
     }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    network::AttachRequest,
+    network::{AttachRequest, NetworkError},
     pods::{
         context::Context,
         error::{FaultKind, PodError},
@@ -32,10 +32,8 @@ pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<Vec<IpAddr>, P
         cgroup: context.cgroups.parent_path(&pod.cgroup.path),
         annotations: config.annotations.clone(),
     };
-    let attached = context.network.attach(&pod.id, &request).await.map_err(|e| {
-        PodError::step(format!("network of pod {}", pod.id), FaultKind::Unavailable, e)
-    })?;
-    Ok(attached.ips)
+    let attached = context.network.attach(&pod.id, &request).await;
+    Ok(attached.map_err(|error| failed(pod, error))?.ips)
 }
 
 /// Leaves the pod network. One that was never joined, or whose namespace is gone, is left.
@@ -46,7 +44,15 @@ pub async fn undo(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
     if pod.config.namespaces.network == Sharing::Node {
         return Ok(());
     }
-    context.network.detach(&pod.id).await.map_err(|e| {
-        PodError::step(format!("network of pod {}", pod.id), FaultKind::Unavailable, e)
-    })
+    context.network.detach(&pod.id).await.map_err(|error| failed(pod, error))
+}
+
+fn failed(pod: &PodRecord, error: NetworkError) -> PodError {
+    let kind = match &error {
+        NetworkError::Request { .. } => FaultKind::Invalid,
+        NetworkError::NotReady(_) => FaultKind::Unavailable,
+        late if late.is_deadline() => FaultKind::Deadline,
+        _ => FaultKind::Internal,
+    };
+    PodError::step(format!("network of pod {}", pod.id), kind, error)
 }
