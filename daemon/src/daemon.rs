@@ -123,7 +123,10 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
 
 fn images_config(config: &Config) -> ImagesConfig {
     let image = &config.image;
+    let ours = Patience::default();
+    let silence = config.deadlines.registry;
     ImagesConfig {
+        patience: Patience { connect: ours.connect.min(silence), silence, ..ours },
         registries_conf: image.registries_conf.clone(),
         pinned: image.pinned_images.clone(),
         parallel_layers: usize::try_from(image.max_parallel_downloads.get()).unwrap_or(1),
