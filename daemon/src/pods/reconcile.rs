@@ -76,6 +76,18 @@ fn lost(phase: &Phase, now_ns: i64) -> Exit {
     }
 }
 
+/// The end of a container whose making was cut short.
+#[must_use]
+pub fn never_made(now_ns: i64) -> Exit {
+    Exit {
+        started_at_ns: 0,
+        finished_at_ns: now_ns,
+        code: 128,
+        cause: Cause::StartFailed,
+        message: "its making was cut short by a restart of the daemon".into(),
+    }
+}
+
 /// Whether a pod's shim answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShimEvidence {

@@ -6,21 +6,24 @@ use std::{fs, path::Path, sync::Arc};
 
 use crisp_words::{ContainerId, SandboxId};
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use tokio::time::timeout;
 
 use super::{
     actor::Beginning,
     clock,
     context::Context,
+    error::PodError,
     reconcile::{self, Evidence, Fate, PodFate, ShimEvidence},
     record::{Answer, CgroupOwner, PodCgroup, PodPhase, PodRecord},
     shim::PodShim,
-    spec::{PodConfig, PodMetadata},
-    teardown,
+    spec::{PodConfig, PodMetadata, Resources},
+    teardown::{self, Left},
 };
 use crate::{
     containers::{
         self, exit,
-        record::{ContainerRecord, Phase},
+        record::{ContainerRecord, HostState, Phase},
+        spec::{ContainerConfig, ContainerMetadata},
     },
     files,
     shims::{ShimError, TaskRef},
@@ -29,20 +32,31 @@ use crate::{
 
 /// Brings back the pods that outlived the last daemon.
 pub async fn restore(context: &Arc<Context>) -> Vec<Beginning> {
-    let (pods, mut containers) = (read_pods(context), read_containers(context));
+    let pods = read_pods(context);
+    let (mut containers, damaged) = read_containers(context);
     sweep(context, &pods, &containers);
     let all: FuturesUnordered<_> = pods
         .into_iter()
         .map(|record| {
             let (mine, rest) = containers.drain(..).partition(|c| c.pod == record.id);
             containers = rest;
-            restore_pod(context, record, mine)
+            restore_pod(context, record, mine, &damaged)
         })
         .collect();
     let restored: Vec<_> = all.filter_map(|pod| async { pod }).collect().await;
     for record in &containers {
         tracing::warn!(container = %record.id, "its pod is gone; removing it");
     }
+    let taken = |id: &ContainerId| {
+        restored.iter().flat_map(|pod| &pod.containers).any(|container| container.id == *id)
+    };
+    // A damaged record of which no shim knows the container: whatever there is of it is undone.
+    // Its pod is not known; no pod has its own id.
+    let lost = damaged.into_iter().filter(|id| !taken(id));
+    containers.extend(lost.filter_map(|id| {
+        let no_pod = SandboxId::new(id.as_str()).ok()?;
+        Some(stand_in(id, no_pod))
+    }));
     join_all(containers.iter().map(|record| undo_container(context, None, record))).await;
     restored
 }
@@ -90,25 +104,66 @@ async fn restore_pod(
     context: &Arc<Context>,
     record: PodRecord,
     containers: Vec<ContainerRecord>,
+    damaged: &[ContainerId],
 ) -> Option<Beginning> {
     let shim = connect(context, &record).await;
     let seen = if shim.is_some() { ShimEvidence::Lives } else { ShimEvidence::Gone };
     match reconcile::pod(record, seen) {
         PodFate::Undo(mut record) => {
-            let left = teardown::teardown(context, &record, shim.as_ref()).await;
-            if left.is_empty() && teardown::erase(context, &record).await.is_ok() {
+            let pending = undo_pod(context, &record, shim.as_ref()).await;
+            if pending.is_empty() {
                 return None;
             }
-            let pending = left.iter().map(ToString::to_string).collect();
             record.phase = PodPhase::NotReady { pending };
-            Some(Beginning { record: *record, containers: Vec::new(), shim: None })
+            Some(Beginning { record: *record, containers: Vec::new(), shim })
         }
         PodFate::Keep(record) => {
-            let fates = containers.into_iter().map(|c| restore_container(context, &shim, c));
+            let mine = adopt(context, &shim, &record.id, damaged).await;
+            let all = containers.into_iter().chain(mine);
+            let fates = all.map(|c| restore_container(context, &shim, c));
             let containers = join_all(fates).await.into_iter().flatten().collect();
             Some(Beginning { record: *record, containers, shim })
         }
     }
+}
+
+/// Undoes a half-made pod; answers with what is left of it. Others wait for this, so it must not
+/// take long: what hangs is left to the pod's removal.
+async fn undo_pod(context: &Context, record: &PodRecord, shim: Option<&PodShim>) -> Vec<String> {
+    let undone = async {
+        let left = teardown::teardown(context, record, shim).await;
+        match left.is_empty() {
+            true => {
+                teardown::erase(context, record).await.err().map(Left::from).into_iter().collect()
+            }
+            false => left,
+        }
+    };
+    match timeout(context.limits.reconnect, undone).await {
+        Ok(left) => left.iter().map(ToString::to_string).collect(),
+        Err(_) => {
+            let limit = context.limits.reconnect;
+            tracing::warn!(pod = %record.id, ?limit, "half-made pod is not undone in time");
+            vec![format!("its half-made sandbox was not undone within {limit:?}")]
+        }
+    }
+}
+
+/// Containers of damaged records that the pod's shim knows: they are listed by id and end with
+/// their pod.
+async fn adopt(
+    context: &Context,
+    shim: &Option<PodShim>,
+    pod: &SandboxId,
+    damaged: &[ContainerId],
+) -> Vec<ContainerRecord> {
+    let mut mine = Vec::new();
+    for id in damaged {
+        if let Evidence::Task { .. } = ask(context, shim, id).await {
+            mine.push(stand_in(id.clone(), pod.clone()));
+        }
+    }
+    mine
 }
 
 async fn connect(context: &Context, record: &PodRecord) -> Option<PodShim> {
@@ -121,8 +176,9 @@ async fn connect(context: &Context, record: &PodRecord) -> Option<PodShim> {
     let limit = context.limits.reconnect;
     let task = TaskRef::sandbox(&record.id);
     let connected = async {
-        let shim = PodShim::connect(known, context.launcher.namespace(), limit).await?;
-        shim.client.connected(task, limit).await?;
+        let mut shim = PodShim::connect(known, context.launcher.namespace(), limit).await?;
+        // One known from its bundle only has no pid on record.
+        shim.record.pid = shim.client.connected(task, limit).await?.shim_pid;
         Ok::<_, ShimError>(shim)
     };
     match connected.await {
@@ -146,9 +202,15 @@ async fn restore_container(
     let exit = exit::read_record(context, &record.id);
     let id = record.id.clone();
     match reconcile::container(record.clone(), &evidence, exit.as_ref(), clock::now_ns()) {
+        Fate::Undo if undo_container(context, shim.as_ref(), &record).await => None,
+        // What is left of it shows as a container that never ran, and goes when it is removed.
         Fate::Undo => {
-            undo_container(context, shim.as_ref(), &record).await;
-            None
+            let phase = Phase::Exited(reconcile::never_made(clock::now_ns()));
+            let kept = ContainerRecord { phase, answer: Answer::Given, ..record };
+            if let Err(error) = context.write_container(&kept) {
+                tracing::warn!(container = %id, %error, "change is not on record");
+            }
+            Some(kept)
         }
         Fate::Keep(kept) => {
             if *kept != record
@@ -173,14 +235,25 @@ async fn ask(context: &Context, shim: &Option<PodShim>, id: &ContainerId) -> Evi
     }
 }
 
-async fn undo_container(context: &Context, shim: Option<&PodShim>, record: &ContainerRecord) {
+/// Undoes a half-made container. Others wait for this, so it must not take long: true if all is
+/// done.
+async fn undo_container(
+    context: &Context,
+    shim: Option<&PodShim>,
+    record: &ContainerRecord,
+) -> bool {
+    let limit = context.limits.reconnect;
     let undone = async {
         containers::release::release(context, shim, record).await?;
         containers::erase::erase(context, &record.id).await
     };
-    if let Err(error) = undone.await {
+    let step = || format!("undo half-made container {}", record.id);
+    let undone = timeout(limit, undone).await;
+    let undone = undone.unwrap_or_else(|_| Err(PodError::Deadline { step: step(), limit }));
+    if let Err(error) = &undone {
         tracing::warn!(container = %record.id, %error, "half-made container is not undone");
     }
+    undone.is_ok()
 }
 
 fn read_pods(context: &Context) -> Vec<PodRecord> {
@@ -218,17 +291,37 @@ fn unreadable(context: &Context, id: SandboxId, error: &RecordError) -> PodRecor
     }
 }
 
-fn read_containers(context: &Context) -> Vec<ContainerRecord> {
-    let ids = entries(&context.layout.containers()).filter_map(|n| ContainerId::new(n).ok());
-    ids.filter_map(|id| match store::read(&context.layout.container_record(&id)) {
-        Ok(record) => Some(record),
-        Err(RecordError::Missing { .. }) => None,
-        Err(error) => {
-            tracing::error!(container = %id, %error, "container is not usable; left as it is");
-            None
+/// All containers' records, and the ids of those that cannot be read.
+fn read_containers(context: &Context) -> (Vec<ContainerRecord>, Vec<ContainerId>) {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
+    for id in entries(&context.layout.containers()).filter_map(|n| ContainerId::new(n).ok()) {
+        match store::read(&context.layout.container_record(&id)) {
+            Ok(record) => records.push(record),
+            Err(RecordError::Missing { .. }) => {}
+            Err(error) => {
+                tracing::error!(container = %id, %error, "container is not usable");
+                damaged.push(id);
+            }
         }
-    })
-    .collect()
+    }
+    (records, damaged)
+}
+
+/// A stand-in for a container's record that cannot be read: taken for made, so that the shim
+/// tells whether it runs.
+fn stand_in(id: ContainerId, pod: SandboxId) -> ContainerRecord {
+    let metadata = ContainerMetadata { name: format!("unreadable-record-{id}"), attempt: 0 };
+    ContainerRecord {
+        id,
+        pod,
+        config: ContainerConfig { metadata, ..ContainerConfig::default() },
+        created_at_ns: clock::now_ns(),
+        phase: Phase::Created,
+        answer: Answer::Given,
+        made: None,
+        resources: Resources::default(),
+        host: HostState::Held,
+    }
 }
 
 /// Removes directories that no record speaks of: an erase that was cut short after its record
