@@ -10,7 +10,7 @@ use crate::{
         error::{FaultKind, PodError},
         shim::{PodShim, gone_is_fine, runtime_limit},
     },
-    shims::TaskRef,
+    shims::{ShimError, TaskRef},
 };
 
 /// Gives back all but the writable layer and the record.
@@ -44,18 +44,25 @@ async fn delete_task(
     };
     let limit = runtime_limit(&context.limits);
     let deleted = shim.client.delete(TaskRef::container(id), limit).await.map(drop);
+    if deleted.as_ref().is_err_and(ShimError::is_dead) {
+        return delete_without_shim(context, record).await;
+    }
     gone_is_fine(deleted).map_err(|e| PodError::shim(format!("delete container {id}"), e))
 }
 
 /// What the shim would have done, by its own `delete` verb and by the cgroup.
 async fn delete_without_shim(context: &Context, record: &ContainerRecord) -> Result<(), PodError> {
     let id = &record.id;
-    context.kill_by_cgroup(id).await;
+    if let Some(made) = &record.made
+        && let Err(error) = context.cgroups.kill(&made.cgroup).await
+    {
+        tracing::warn!(container = %id, %error, "cannot kill by cgroup");
+    }
     let bundle = context.layout.bundle(id);
     if !bundle.exists() {
         return Ok(());
     }
-    let handler = context.handler_of(&record.pod)?;
+    let handler = context.handler_of(&record.pod);
     let launch = context.launch(&handler, id.as_str(), &bundle);
     context
         .launcher

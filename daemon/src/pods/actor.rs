@@ -40,6 +40,7 @@ enum Outcome {
     TornDown(Vec<Left>),
     PodErased(Result<(), PodError>),
     ShimGone,
+    ShimAsked,
 }
 
 /// Who waits for what about one container.
@@ -99,9 +100,10 @@ pub struct Door {
 /// Requests that may queue for one pod before callers wait to hand theirs in.
 const INBOX: usize = 64;
 
-/// Starts the task of a pod.
+/// The task of a pod and the door to it. The door must be in the index before the task runs: its
+/// work looks up containers there.
 #[must_use]
-pub fn spawn(context: Arc<Context>, beginning: Beginning) -> Door {
+pub fn open(context: Arc<Context>, beginning: Beginning) -> (Door, Actor) {
     let mut state = PodState::new(beginning.record);
     for record in beginning.containers {
         state.containers.insert(record.id.clone(), Seat::new(record));
@@ -109,7 +111,7 @@ pub fn spawn(context: Arc<Context>, beginning: Beginning) -> Door {
     let (send, inbox) = mpsc::channel(INBOX);
     let (view, seen) = watch::channel(Arc::new(view_of(&state)));
     let shim = beginning.shim.map(Arc::new);
-    let mut actor = Actor {
+    let actor = Actor {
         context,
         state,
         shim: shim.clone(),
@@ -122,9 +124,7 @@ pub fn spawn(context: Arc<Context>, beginning: Beginning) -> Door {
         remove_waiting: Vec::new(),
         parked: Vec::new(),
     };
-    actor.take_up();
-    tokio::spawn(actor.run());
-    Door { inbox: send, view: seen, shim }
+    (Door { inbox: send, view: seen, shim }, actor)
 }
 
 fn view_of(state: &PodState) -> PodView {
@@ -160,7 +160,9 @@ impl Actor {
         self.advance();
     }
 
-    async fn run(mut self) {
+    /// Owns the pod until it is erased or the node ends.
+    pub async fn run(mut self) {
+        self.take_up();
         loop {
             tokio::select! {
                 message = self.inbox.recv() => match message {
@@ -410,6 +412,9 @@ impl Actor {
     }
 
     fn set_goal(&mut self, goal: PodGoal) {
+        if self.state.goal == PodGoal::Keep {
+            self.ask_shim();
+        }
         self.state.goal = self.state.goal.max(goal);
         for seat in self.state.containers.values_mut() {
             seat.fault = None;
@@ -422,6 +427,17 @@ impl Actor {
             }
         }
         self.show();
+    }
+
+    /// A pod that is to end does not wait for a shim that hangs: without the shim, its containers
+    /// are ended by their cgroups.
+    fn ask_shim(&mut self) {
+        let Some(shim) = self.shim.clone() else { return };
+        let (context, pod) = (self.context.clone(), self.state.record.id.clone());
+        self.work.spawn(async move {
+            super::shim::end_if_hung(&context, &pod, &shim).await;
+            Outcome::ShimAsked
+        });
     }
 
     /// Begins every piece of work that may begin.
@@ -486,6 +502,7 @@ impl Actor {
             Outcome::TornDown(left) => self.settle_torn_down(left),
             Outcome::PodErased(erased) => return self.settle_pod_erased(erased),
             Outcome::ShimGone => self.settle_shim_gone(),
+            Outcome::ShimAsked => {}
         }
         false
     }

@@ -117,14 +117,12 @@ impl Context {
         self.names.free(&record.config.metadata, &record.id);
     }
 
-    /// The handler of a pod.
-    ///
-    /// # Errors
-    /// [`PodError::NoPod`] or [`PodError::NoHandler`].
-    pub fn handler_of(&self, pod: &SandboxId) -> Result<Arc<Handler>, PodError> {
-        let door = self.index.pod(pod.as_str())?;
-        let name = door.view.borrow().pod.handler.clone();
-        self.handlers.choose(&name).cloned()
+    /// The handler that removes what is left of a pod's containers. Of a pod that is gone, or not
+    /// known yet after a restart, the default one.
+    #[must_use]
+    pub fn handler_of(&self, pod: &SandboxId) -> Arc<Handler> {
+        let name = self.index.pod(pod.as_str()).map(|door| door.view.borrow().pod.handler.clone());
+        self.handlers.choose_or_default(&name.unwrap_or_default()).clone()
     }
 
     /// How a handler's shim is run for the sandbox or container `id`.

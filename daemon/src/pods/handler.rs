@@ -151,6 +151,13 @@ impl Handlers {
         self.named.get(requested).ok_or_else(|| PodError::NoHandler(requested.to_owned()))
     }
 
+    /// The handler of this name, for removals. The default one if it is no longer configured: the
+    /// shim knows from its own records which OCI runtime made a container.
+    #[must_use]
+    pub fn choose_or_default(&self, name: &str) -> &Arc<Handler> {
+        self.named.get(name).unwrap_or(&self.default)
+    }
+
     /// The default handler.
     #[must_use]
     pub fn default_handler(&self) -> &Arc<Handler> {

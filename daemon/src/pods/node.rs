@@ -43,9 +43,10 @@ impl Node {
 
     fn open(&self, beginning: Beginning) -> Arc<PodView> {
         let id = beginning.record.id.clone();
-        let door = actor::spawn(self.context.clone(), beginning);
+        let (door, actor) = actor::open(self.context.clone(), beginning);
         let view = door.view.borrow().clone();
         self.context.index.add(id, door);
+        tokio::spawn(actor.run());
         view
     }
 

@@ -3,12 +3,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crisp_words::SandboxId;
+
 use super::{
+    context::Context,
     error::{FaultKind, PodError},
     limits::Limits,
     record::ShimRecord,
 };
-use crate::shims::{ShimClient, ShimError, ShimTarget, TaskApi};
+use crate::shims::{ShimClient, ShimError, ShimTarget, TaskApi, TaskRef};
 
 /// A connected shim.
 #[derive(Clone)]
@@ -58,6 +61,16 @@ impl PodError {
             _ => FaultKind::Internal,
         };
         Self::step(step, kind, error)
+    }
+}
+
+/// Asks a shim for a sign of life; kills it if none comes.
+pub async fn end_if_hung(context: &Context, pod: &SandboxId, shim: &PodShim) {
+    let limit = context.limits.shim_call;
+    let asked = shim.client.connected(TaskRef::sandbox(pod), limit).await;
+    if let Err(error @ ShimError::Deadline { .. }) = asked {
+        tracing::warn!(%pod, %error, "shim hangs; ending it");
+        context.kill_shim(&shim.record).await;
     }
 }
 

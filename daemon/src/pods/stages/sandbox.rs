@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Stage: the pod's shim and, in it, the sandbox with its ipc, uts and pid namespaces.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use crisp_podio::{RuntimeOptions, SandboxOptions};
 
@@ -159,11 +159,25 @@ async fn end_by_force(context: &Context, pod: &PodRecord) -> Result<(), PodError
     }
     if let Some(shim) = &pod.shim {
         context.kill_shim(shim).await;
+        remove_socket(context, shim);
     }
-    let handler = context.handlers.choose(&pod.handler)?;
+    let handler = context.handlers.choose_or_default(&pod.handler);
     let launch = context.launch(handler, pod.id.as_str(), &bundle);
     match context.launcher.delete(&launch, context.limits.runtime).await {
         Ok(_) => Ok(()),
         Err(e) => Err(PodError::shim(format!("delete sandbox {}", pod.id), e)),
+    }
+}
+
+/// A shim removes its socket when it ends by itself; a killed one cannot. Only a socket in crisp's
+/// own directory is removed.
+fn remove_socket(context: &Context, shim: &ShimRecord) {
+    let path = shim.address.strip_prefix("unix://").map(Path::new);
+    let Some(path) = path.filter(|path| path.starts_with(context.layout.sockets())) else { return };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(socket = %path.display(), %error, "socket of a dead shim is left");
+        }
+        _ => {}
     }
 }
