@@ -41,28 +41,51 @@ use crate::{
     shims::{CreateTask, Options, StdioAddresses, TaskRef},
 };
 
-/// Makes a container in its pod, or leaves nothing of it but its record.
+/// A container that could not be made.
+#[derive(Debug)]
+pub struct Failed {
+    /// What is wrong with the request, or what failed.
+    pub error: PodError,
+    /// Whether anything of it is left.
+    pub left: Left,
+}
+
+/// Whether a failed creation left anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// All was undone, its record too.
+    Nothing,
+    /// A step could not be undone; a release and an erasure try again.
+    Something,
+}
+
+/// Makes a container in its pod, or undoes what was made of it.
 ///
 /// # Errors
-/// [`PodError`]: what is wrong with the request, or what failed.
+/// [`Failed`].
 pub async fn create(
     context: &Context,
     pod: &PodRecord,
     shim: &PodShim,
     record: &ContainerRecord,
     target_pid: Option<u32>,
-) -> Result<Made, PodError> {
-    let made = make(context, pod, shim, record, target_pid).await;
-    if made.is_err() {
-        let undone = async {
-            release::release(context, Some(shim), record).await?;
-            erase::erase(context, &record.id).await
-        };
-        if let Err(error) = undone.await {
+) -> Result<Made, Failed> {
+    let error = match make(context, pod, shim, record, target_pid).await {
+        Ok(made) => return Ok(made),
+        Err(error) => error,
+    };
+    let undone = async {
+        release::release(context, Some(shim), record).await?;
+        erase::erase(context, &record.id).await
+    };
+    let left = match undone.await {
+        Ok(()) => Left::Nothing,
+        Err(error) => {
             tracing::warn!(container = %record.id, %error, "failed creation is not undone");
+            Left::Something
         }
-    }
-    made
+    };
+    Err(Failed { error, left })
 }
 
 async fn make(

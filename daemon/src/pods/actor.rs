@@ -23,14 +23,14 @@ use super::{
     teardown::{self, Left},
 };
 use crate::containers::{
-    self,
+    self, create,
     record::{Cause, ContainerRecord, Exit, HostState, Made, Phase, Run},
     spec::ContainerConfig,
 };
 
 /// How a piece of work ended.
 enum Outcome {
-    Created(ContainerId, Result<Made, PodError>),
+    Created(ContainerId, Result<Made, create::Failed>),
     Started(ContainerId, Result<Run, PodError>),
     Stopped(ContainerId, Result<(), PodError>),
     Updated(ContainerId, Result<Box<Resources>, PodError>),
@@ -248,6 +248,7 @@ impl Actor {
         };
         let id = record.id.clone();
         if let Err(error) = self.context.write_container(&record) {
+            self.context.drop_container(&id);
             return answer(reply, Err(error));
         }
         self.waiting(&id).create.push(reply);
@@ -259,10 +260,9 @@ impl Actor {
         self.state.containers.insert(id.clone(), seat);
         self.work.spawn(async move {
             let made = match target {
-                Ok(target) => {
-                    containers::create::create(&context, &pod, &shim, &record, target).await
-                }
-                Err(error) => Err(error),
+                Ok(target) => create::create(&context, &pod, &shim, &record, target).await,
+                // Of a container that was not begun there is only the record.
+                Err(error) => Err(create::Failed { error, left: create::Left::Something }),
             };
             Outcome::Created(id, made)
         });
@@ -507,22 +507,28 @@ impl Actor {
         false
     }
 
-    fn settle_created(&mut self, id: ContainerId, made: Result<Made, PodError>) {
+    fn settle_created(&mut self, id: ContainerId, made: Result<Made, create::Failed>) {
         self.clear_work(&id);
         let replies = std::mem::take(&mut self.waiting(&id).create);
         let failure = match made {
-            Ok(made) => self
-                .try_change(&id, |record| {
+            Ok(made) => {
+                let written = self.try_change(&id, |record| {
                     record.made = Some(made);
                     record.phase = Phase::Created;
-                })
-                .err(),
-            Err(error) => Some(error),
+                });
+                written.err().map(|error| (error, create::Left::Something))
+            }
+            Err(failed) => Some((failed.error, failed.left)),
         };
-        if let Some(error) = failure {
-            self.state.containers.remove(&id);
-            self.waiting.remove(&id);
-            self.context.forget_container(&id);
+        if let Some((error, left)) = failure {
+            match left {
+                create::Left::Nothing => {
+                    self.state.containers.remove(&id);
+                    self.waiting.remove(&id);
+                    self.context.forget_container(&id);
+                }
+                create::Left::Something => self.remove_unmade(&id, &error),
+            }
             return answer_all(replies, &Err(error));
         }
         self.context.events.created(&id, &self.show());
@@ -530,6 +536,25 @@ impl Actor {
         if told {
             self.change(&id, |record| record.answer = Answer::Given);
         }
+    }
+
+    /// What is left of a container that was not made is released and erased like one that ended.
+    fn remove_unmade(&mut self, id: &ContainerId, error: &PodError) {
+        let exit = Exit {
+            started_at_ns: 0,
+            finished_at_ns: super::clock::now_ns(),
+            code: 128,
+            cause: Cause::StartFailed,
+            message: error.to_string(),
+        };
+        self.change(id, |record| {
+            record.phase = Phase::Exited(exit);
+            record.answer = Answer::Given;
+        });
+        if let Some(seat) = self.state.containers.get_mut(id) {
+            seat.goal = Goal::Remove;
+        }
+        self.show();
     }
 
     fn settle_started(&mut self, id: ContainerId, run: Result<Run, PodError>) {

@@ -101,6 +101,14 @@ impl Context {
             .map_err(|e| failed(e.into()))
     }
 
+    /// Removes the directory of a container whose first record could not be written.
+    pub fn drop_container(&self, id: &ContainerId) {
+        let dir = self.layout.container(id);
+        if let Err(error) = crate::files::remove_tree(&dir) {
+            tracing::warn!(dir = %dir.display(), %error, "left-over is not removed");
+        }
+    }
+
     /// Shows new containers of a pod to look-ups.
     pub fn index(&self, view: &PodView) {
         self.index.note(view);
