@@ -19,17 +19,22 @@ pub const IDLE: &[&str] = &["sleep", "3600"];
 /// A container that was created.
 #[derive(Clone)]
 pub struct Container {
+    /// Its id.
     pub id: String,
     /// The config it was created with.
     pub config: ContainerConfig,
+    /// The pod it is in.
     pub pod: Pod,
 }
 
 /// What a command in a container left.
 #[derive(Debug)]
 pub struct Ran {
+    /// What it wrote to stdout.
     pub stdout: String,
+    /// What it wrote to stderr.
     pub stderr: String,
+    /// Its exit code.
     pub code: i32,
 }
 
@@ -38,6 +43,7 @@ impl Container {
         self.pod.test.cri()
     }
 
+    /// The name in its metadata.
     pub fn name(&self) -> String {
         self.config.metadata.clone().unwrap_or_default().name
     }
@@ -50,6 +56,7 @@ impl Container {
         both.then(|| PathBuf::from(directory).join(path))
     }
 
+    /// StartContainer.
     pub async fn start(&self) -> Result<(), CallError> {
         let request = StartContainerRequest { container_id: self.id.clone() };
         self.cri().start_container(request).await.map(drop)
@@ -61,6 +68,7 @@ impl Container {
         self.cri().stop_container(request).await.map(drop)
     }
 
+    /// RemoveContainer.
     pub async fn remove(&self) -> Result<(), CallError> {
         let request = RemoveContainerRequest { container_id: self.id.clone() };
         self.cri().remove_container(request).await.map(drop)
@@ -98,6 +106,7 @@ impl Container {
         self.cri().update_container_resources(request).await.map(drop)
     }
 
+    /// ReopenContainerLog.
     pub async fn reopen_log(&self) -> Result<(), CallError> {
         let request = ReopenContainerLogRequest { container_id: self.id.clone() };
         self.cri().reopen_container_log(request).await.map(drop)
@@ -146,6 +155,7 @@ impl Container {
         self.exited_within(Duration::from_secs(20)).await
     }
 
+    /// Waits for at most `limit` until the container has exited; gives its status then.
     pub async fn exited_within(&self, limit: Duration) -> Result<ContainerStatus> {
         within(limit, "ContainerStatus.state CONTAINER_EXITED", || async {
             let status = self.status().await?;

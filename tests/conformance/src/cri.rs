@@ -28,6 +28,7 @@ pub struct CallError {
 }
 
 impl CallError {
+    /// The gRPC code.
     pub fn code(&self) -> Code {
         self.status.code()
     }
@@ -69,7 +70,8 @@ macro_rules! calls {
     (@methods $service:ident: $($name:ident($request:ident) -> $response:ty;)*) => {
         #[expect(clippy::allow_attributes, reason = "not every suite needs every call")]
         impl Cri {
-            $(#[allow(dead_code, reason = "the client is complete")]
+            $(/// The RPC of this name.
+            #[allow(dead_code, reason = "the client is complete")]
             pub async fn $name(&self, request: $request) -> Result<$response, CallError> {
                 let mut client = self.$service.clone();
                 let deadline = DEADLINE + request.patience();

@@ -5,10 +5,13 @@ use crisp_cri::*;
 
 /// Reaches into a pod config, making what is absent.
 pub trait EditPod {
+    /// The Linux part.
     fn linux(&mut self) -> &mut LinuxPodSandboxConfig;
+    /// The security settings.
     fn security(&mut self) -> &mut LinuxSandboxSecurityContext {
         self.linux().security_context.get_or_insert_default()
     }
+    /// The namespaces.
     fn namespaces(&mut self) -> &mut NamespaceOption {
         self.security().namespace_options.get_or_insert_default()
     }
@@ -22,16 +25,21 @@ impl EditPod for PodSandboxConfig {
 
 /// Reaches into a container config, making what is absent.
 pub trait EditContainer {
+    /// The Linux part.
     fn linux(&mut self) -> &mut LinuxContainerConfig;
+    /// The security settings.
     fn security(&mut self) -> &mut LinuxContainerSecurityContext {
         self.linux().security_context.get_or_insert_default()
     }
+    /// The namespaces.
     fn namespaces(&mut self) -> &mut NamespaceOption {
         self.security().namespace_options.get_or_insert_default()
     }
+    /// The capabilities.
     fn capabilities(&mut self) -> &mut Capability {
         self.security().capabilities.get_or_insert_default()
     }
+    /// The resources.
     fn resources(&mut self) -> &mut LinuxContainerResources {
         self.linux().resources.get_or_insert_default()
     }

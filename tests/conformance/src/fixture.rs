@@ -21,10 +21,13 @@ use crate::registry::Registry;
 /// What all cases of a run share.
 #[derive(Debug)]
 pub struct Suite {
+    /// The client.
     pub cri: Cri,
     /// The runtime handler that pods ask for.
     pub handler: String,
+    /// A registry with credentials, if there is one.
     pub auth_registry: Option<AuthRegistry>,
+    /// How cgroup parents are written.
     pub cgroup_driver: CgroupDriver,
     /// The answer to Status at the start.
     pub status: StatusResponse,
@@ -88,10 +91,12 @@ impl Test {
         })))
     }
 
+    /// The client.
     pub fn cri(&self) -> &Cri {
         &self.0.suite.cri
     }
 
+    /// What all cases share.
     pub fn suite(&self) -> &Arc<Suite> {
         &self.0.suite
     }
@@ -273,6 +278,7 @@ impl Test {
         Registry::start(self.clone()).await
     }
 
+    /// The container is removed after the case, and its log shown if the case fails.
     pub fn remove_container_later(&self, id: &str, name: &str, log: Option<PathBuf>) {
         self.push(Undo::Container(id.to_owned()));
         if let Some(log) = log {
@@ -281,10 +287,12 @@ impl Test {
         }
     }
 
+    /// The image is removed after the case.
     pub fn remove_image_later(&self, image: &str) {
         self.push(Undo::Image(image.to_owned()));
     }
 
+    /// The mount is undone after the case.
     pub fn unmount_later(&self, path: &Path) {
         self.push(Undo::Unmount(path.to_owned()));
     }

@@ -3,25 +3,26 @@
 //!
 //! Each case states one thing a kubelet may rely on and asserts it over the socket alone, in
 //! pods, names and directories of its own. `groups/` holds the cases, one file per group, each
-//! with a table of names at its top.
+//! with a table of names at its top. What the cases are written with is public: other suites drive
+//! an endpoint by it too.
 
 mod case;
 mod cgroup;
-mod container;
-mod cri;
-mod edit;
+pub mod container;
+pub mod cri;
+pub mod edit;
 mod expect;
-mod fixture;
+pub mod fixture;
 mod groups;
-mod images;
-mod log;
-mod pod;
+pub mod images;
+pub mod log;
+pub mod pod;
 mod registry;
 mod report;
 mod runner;
 mod select;
 mod stream;
-mod want;
+pub mod want;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub async fn run(options: Options, interrupted: watch::Receiver<bool>) -> Result
     select::shuffle(&mut cases, options.seed);
 
     let suite = Arc::new(suite(&options).await?);
+    let version = suite.cri.version(VersionRequest::default()).await?;
+    println!("{} {} at {}", version.runtime_name, version.runtime_version, options.endpoint);
     println!("{} cases, seed {}, {} at once", cases.len(), options.seed, options.parallel.max(1));
     let runner = runner::Runner { suite, expectations, interrupted };
     let report = runner.run(&cases, options.parallel).await;
@@ -94,11 +97,12 @@ pub async fn run(options: Options, interrupted: watch::Receiver<bool>) -> Result
 }
 
 /// Connects, and asks what cases need to know before they run.
-async fn suite(options: &Options) -> Result<fixture::Suite> {
+///
+/// # Errors
+/// If the endpoint does not answer.
+pub async fn suite(options: &Options) -> Result<fixture::Suite> {
     let image = options.image_endpoint.as_ref().unwrap_or(&options.endpoint);
     let cri = cri::Cri::connect(&options.endpoint, image).await?;
-    let version = cri.version(VersionRequest::default()).await?;
-    println!("{} {} at {}", version.runtime_name, version.runtime_version, options.endpoint);
     cri.image_fs_info(crisp_cri::ImageFsInfoRequest {}).await?;
     let status = cri.status(StatusRequest::default()).await?;
     // Clients take systemd where the endpoint does not say.

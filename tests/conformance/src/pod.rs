@@ -13,9 +13,11 @@ use crate::images;
 /// A pod that was run.
 #[derive(Clone)]
 pub struct Pod {
+    /// Its id.
     pub id: String,
     /// The config it was run with.
     pub config: PodSandboxConfig,
+    /// The case it belongs to.
     pub test: Test,
 }
 
@@ -43,11 +45,13 @@ impl Pod {
         Ok(network.ip)
     }
 
+    /// StopPodSandbox.
     pub async fn stop(&self) -> Result<(), CallError> {
         let request = StopPodSandboxRequest { pod_sandbox_id: self.id.clone() };
         self.cri().stop_pod_sandbox(request).await.map(drop)
     }
 
+    /// RemovePodSandbox.
     pub async fn remove(&self) -> Result<(), CallError> {
         let request = RemovePodSandboxRequest { pod_sandbox_id: self.id.clone() };
         self.cri().remove_pod_sandbox(request).await.map(drop)
