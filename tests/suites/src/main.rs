@@ -1,4 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-//! crisp.
+//! The system suites: `crisp-suites restart|faults|budgets|bench`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use crisp_suites::{bench, budgets, faults, restart, stage};
+
+/// Judges crisp on real parts, each case on a node of its own. Needs root.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// The daemon is killed and comes back.
+    Restart(stage::Plan),
+    /// What pods depend on fails, hangs or lies.
+    Faults(stage::Plan),
+    /// What crisp may use, in bytes, threads and time.
+    Budgets(stage::Plan),
+    /// Times beside another runtime's, in the same run.
+    Bench(bench::Plan),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().suite {
+        Suite::Restart(plan) => stage::run(&plan, restart::CASES).await,
+        Suite::Faults(plan) => stage::run(&plan, faults::CASES).await,
+        Suite::Budgets(plan) => stage::run(&plan, budgets::CASES).await,
+        Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
