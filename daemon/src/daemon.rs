@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the rooms together by the configuration and brings back the pods of the last daemon.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     cgroups::{Cgroups, Driver},
@@ -124,17 +124,13 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
 fn images_config(config: &Config) -> ImagesConfig {
     let image = &config.image;
     let ours = Patience::default();
-    let silence = config.deadlines.registry;
+    let answer = config.deadlines.registry;
+    let silence = image.pull_progress_timeout.map_or(answer, |progress| progress.min(answer));
     ImagesConfig {
-        patience: Patience { connect: ours.connect.min(silence), silence, ..ours },
         registries_conf: image.registries_conf.clone(),
         pinned: image.pinned_images.clone(),
         parallel_layers: usize::try_from(image.max_parallel_downloads.get()).unwrap_or(1),
-        patience: Patience {
-            connect: config.deadlines.registry,
-            silence: image.pull_progress_timeout.unwrap_or(Duration::MAX),
-            ..Patience::default()
-        },
+        patience: Patience { connect: ours.connect.min(answer), silence, ..ours },
         ..ImagesConfig::new(&config.root)
     }
 }
