@@ -2,6 +2,8 @@
 //! A session's process, started as the daemon starts it, and a client at its socket. Ports are
 //! forwarded to servers of the test's own, so that neither root nor a pod is needed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::HashMap,
     fs::File,
