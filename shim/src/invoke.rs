@@ -54,6 +54,30 @@ pub(crate) struct Call<'a> {
     pub(crate) log: &'a Path,
     pub(crate) deadline: Duration,
     pub(crate) children: &'a Children,
+    /// What the runtime, and so the process it makes, inherits as oom_score_adj; `None` for the
+    /// shim's own.
+    pub(crate) oom_score_adj: Option<i32>,
+}
+
+/// The shim's own score, lent to a program while it is spawned and put back when dropped. The
+/// shim has one thread: nothing else is spawned meanwhile.
+struct LentScore(String);
+
+const OWN_SCORE: &str = "/proc/self/oom_score_adj";
+
+impl LentScore {
+    /// A score that may not be set (one below the shim's own, without CAP_SYS_RESOURCE) is not.
+    fn lend(score: i32) -> Option<Self> {
+        let own = fs::read_to_string(OWN_SCORE).ok()?;
+        fs::write(OWN_SCORE, score.to_string()).ok()?;
+        Some(Self(own))
+    }
+}
+
+impl Drop for LentScore {
+    fn drop(&mut self) {
+        let _ = fs::write(OWN_SCORE, self.0.trim());
+    }
 }
 
 impl Call<'_> {
@@ -95,7 +119,10 @@ impl Call<'_> {
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
             }
         }
-        let child = command.spawn()?;
+        let lent = self.oom_score_adj.and_then(LentScore::lend);
+        let child = command.spawn();
+        drop(lent);
+        let child = child?;
         Live::open(child.id(), self.children)
     }
 

@@ -122,12 +122,13 @@ impl Container {
         let paths = ExecFiles { process: &files.process, pid_file: &files.pid, tty };
         let argv = self.driven.runtime.exec(&self.id, paths, &files.log);
         let _handing_over = pod.children.handing_over();
-        let ran = self.call(pod, &files.log).run(&argv, Some(stdio)).await;
+        let mut call = self.call(pod, &files.log);
+        call.oom_score_adj = score(&exec.spec);
+        let ran = call.run(&argv, Some(stdio)).await;
         ran.map_err(|source| ContainerError::Runtime { verb: "start", thing: thing(), source })?;
         let live = pid_in(&files.pid)
             .and_then(|pid| Live::open(pid, &pod.children))
             .map_err(|source| ContainerError::Process { thing: thing(), source })?;
-        set_oom_score_adj(live.pid(), &exec.spec);
         if console.is_some()
             && let Err(source) = io.receive_console(CONSOLE).await
         {
@@ -151,17 +152,14 @@ impl Container {
     }
 }
 
-/// The one field of an OCI process that crun leaves to its caller in an exec: the process would
-/// run with the shim's own score.
+/// The one field of an OCI process that crun does not look at in an exec: the process would run
+/// with the score that crun inherits.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Score {
     oom_score_adj: Option<i32>,
 }
 
-/// A score that may not be set (one below the shim's own, without CAP_SYS_RESOURCE) stays.
-fn set_oom_score_adj(pid: u32, process: &[u8]) {
-    if let Ok(Score { oom_score_adj: Some(score) }) = serde_json::from_slice(process) {
-        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
-    }
+fn score(process: &[u8]) -> Option<i32> {
+    serde_json::from_slice::<Score>(process).ok()?.oom_score_adj
 }

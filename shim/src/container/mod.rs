@@ -132,7 +132,13 @@ impl Container {
 
     fn call<'a>(&self, pod: &'a Pod, log: &'a Path) -> Call<'a> {
         let Driven { runtime, deadline } = &self.driven;
-        Call { kind: runtime.kind, log, deadline: *deadline, children: &pod.children }
+        Call {
+            kind: runtime.kind,
+            log,
+            deadline: *deadline,
+            children: &pod.children,
+            oom_score_adj: None,
+        }
     }
 
     fn admit(&self, verb: Verb) -> Result<(), ContainerError> {
