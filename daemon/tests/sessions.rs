@@ -291,10 +291,10 @@ async fn only_the_right_path_is_let_in_and_only_once() {
     // The listener goes right after the client was let in, not before it is answered.
     let closed = async {
         while TcpStream::connect(("127.0.0.1", session.port)).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("it stops listening");
+    timeout(Duration::from_secs(5), closed).await.expect("it stops listening");
     drop(first);
 }
 

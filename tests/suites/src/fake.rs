@@ -177,7 +177,7 @@ pub fn heal_runtimes(node: &Node) -> Result<()> {
 
 /// Deadlines short enough to wait for.
 pub fn deadlines(node: &Node) -> Result<()> {
-    let keys = ["cni", "runtime_create", "runtime_start", "runtime_call", "kill", "shim_call"];
+    let keys = ["cni", "runtime", "kill", "shim_call"];
     let keys = keys.map(|key| format!("{key} = {DEADLINE}\n")).concat();
     node.configure(&format!("[deadlines]\n{keys}registry = 2\nrestart = 5\n"))
 }

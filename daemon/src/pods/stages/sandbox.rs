@@ -125,17 +125,17 @@ pub async fn undo(
     pod: &PodRecord,
     shim: Option<&PodShim>,
 ) -> Result<(), PodError> {
-    let asked = match shim.filter(|shim| !shim.client.is_closed()) {
+    let ended = match shim.filter(|shim| !shim.client.is_closed()) {
         Some(shim) => shut_down(context, pod, shim).await,
-        None => Ok(()),
+        None => Err(None),
     };
-    if let Err(error) = &asked {
-        tracing::warn!(pod = %pod.id, %error, "shim does not end by itself");
-    }
-    let bundle = context.layout.sandbox_bundle(&pod.id);
-    if asked.is_err() || shim.is_none_or(|shim| shim.client.is_closed()) {
+    if let Err(error) = ended {
+        if let Some(error) = error {
+            tracing::warn!(pod = %pod.id, %error, "shim does not end by itself");
+        }
         end_by_force(context, pod).await?;
     }
+    let bundle = context.layout.sandbox_bundle(&pod.id);
     crate::pods::stages::namespaces::unpin_all(context, pod).await?;
     tokio::task::spawn_blocking(move || files::remove_tree(&bundle))
         .await
@@ -145,11 +145,19 @@ pub async fn undo(
         })
 }
 
-async fn shut_down(context: &Context, pod: &PodRecord, shim: &PodShim) -> Result<(), ShimError> {
+/// Asks the shim to end, and sees to it that its socket goes: the shim removes it only after its
+/// answer.
+async fn shut_down(
+    context: &Context,
+    pod: &PodRecord,
+    shim: &PodShim,
+) -> Result<(), Option<ShimError>> {
     let limit = context.limits.shim_call;
     let grace = std::time::Duration::ZERO;
     gone_is_fine(shim.client.stop_sandbox(&pod.id, grace, limit).await)?;
-    gone_is_fine(shim.client.shutdown_sandbox(&pod.id, limit).await)
+    gone_is_fine(shim.client.shutdown_sandbox(&pod.id, limit).await)?;
+    remove_socket(context, &shim.record);
+    Ok(())
 }
 
 async fn end_by_force(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
