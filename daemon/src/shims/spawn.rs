@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child, Command},
+    process::Command,
     task::JoinHandle,
     time::timeout,
 };
 
 use super::ShimError;
+use crate::process_group::ProcessGroup;
 
 /// Longest output that is kept, in bytes.
 const OUTPUT: usize = 1 << 20;
@@ -67,7 +67,7 @@ pub(super) async fn run(run: Run<'_>) -> Result<Vec<u8>, Failure> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(spawned)?;
-    let mut group = Group::of(&child);
+    let mut group = ProcessGroup::of(&child);
     if let Some(mut stdin) = child.stdin.take() {
         let bytes = run.stdin;
         // A shim that does not read its input closes it; that is its right.
@@ -107,29 +107,6 @@ pub(super) async fn run(run: Run<'_>) -> Result<Vec<u8>, Failure> {
 fn tail(bytes: &[u8]) -> String {
     let start = bytes.len().saturating_sub(ERROR_TAIL);
     String::from_utf8_lossy(&bytes[start..]).trim().to_owned()
-}
-
-/// The process group of a run; killed when dropped armed.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
-    }
-
-    /// The leader was reaped: its number may be another's now.
-    fn disarm(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Gone already is as good.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }
 
 /// Output read while the process runs, whether or not the pipe ever ends.

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -20,6 +19,7 @@ use super::{
     Command,
     error::{AnswerProblem, CniError},
 };
+use crate::process_group::ProcessGroup;
 
 /// Longest answer that is read, in bytes.
 const ANSWER: usize = 4 << 20;
@@ -67,7 +67,7 @@ impl Call<'_> {
             path,
             source,
         })?;
-        let mut group = Group::of(&child);
+        let mut group = ProcessGroup::of(&child);
         let mut output = Output::of(&mut child);
         let status = timeout_at(self.deadline, output.read_until_exit(&mut child)).await;
         let plugin = self.plugin.to_owned();
@@ -206,27 +206,4 @@ async fn collect<R: AsyncRead + Unpin>(pipe: &mut Option<R>, kept: &mut Vec<u8>,
         }
     }
     *pipe = None;
-}
-
-/// The plugin's process group; killed when dropped armed.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
-    }
-
-    /// The leader was reaped: its number may be another's now.
-    fn disarm(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Gone already is as good.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }
