@@ -170,6 +170,7 @@ fn limits(config: &Config) -> Limits {
         shim_call: table.shim_call,
         runtime: table.runtime,
         kill: table.kill,
+        drain: Limits::default().drain,
         reconnect: table.restart.min(Limits::default().reconnect),
     }
 }

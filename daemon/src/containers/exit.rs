@@ -19,12 +19,23 @@ pub async fn wait(context: &Context, shim: Option<&PodShim>, id: &ContainerId, r
         Some(shim) => shim.client.wait(TaskRef::container(id)).await,
         None => return without_shim(context, id, run).await,
     };
-    match told {
+    let exit = match told {
         Ok(exit) => ended(run, &exit, read_record(context, id).as_ref()),
         Err(error) => {
             tracing::warn!(container = %id, %error, "exit not told by the shim");
             without_shim(context, id, run).await
         }
+    };
+    drain(context, shim, id).await;
+    exit
+}
+
+/// Has all output in the log before anyone is told of the exit. What cannot be had in time does not
+/// hold the exit back.
+async fn drain(context: &Context, shim: Option<&PodShim>, id: &ContainerId) {
+    let Some(shim) = shim else { return };
+    if let Err(error) = shim.io().drained(id, context.limits.drain).await {
+        tracing::warn!(container = %id, %error, "last output may be missing from the log");
     }
 }
 

@@ -19,7 +19,7 @@ pub async fn reopen_log(context: &Context, id: &str) -> Result<(), PodError> {
         let state = "without its shim";
         return Err(PodError::ContainerState { id, state, wanted: "its shim writes the log" });
     };
-    shim.client
+    shim.io()
         .reopen_log(&id, context.limits.shim_call)
         .await
         .map_err(|e| PodError::shim(format!("reopen log of container {id}"), e))

@@ -14,6 +14,8 @@ pub struct Limits {
     pub runtime: Duration,
     /// From SIGKILL until the exit is known.
     pub kill: Duration,
+    /// From an exit until all output is in the log.
+    pub drain: Duration,
     /// Connecting to all shims after a restart.
     pub reconnect: Duration,
 }
@@ -25,6 +27,7 @@ impl Default for Limits {
             shim_call: Duration::from_secs(10),
             runtime: Duration::from_secs(60),
             kill: Duration::from_secs(10),
+            drain: Duration::from_secs(12),
             reconnect: Duration::from_secs(5),
         }
     }

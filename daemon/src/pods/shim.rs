@@ -11,7 +11,7 @@ use super::{
     limits::Limits,
     record::ShimRecord,
 };
-use crate::shims::{ShimClient, ShimError, ShimTarget, TaskApi, TaskRef};
+use crate::shims::{IoHelper, PodIo, ShimClient, ShimError, ShimTarget, TaskApi, TaskRef};
 
 /// A connected shim.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct PodShim {
     pub client: ShimClient,
     /// Where and what it is.
     pub record: ShimRecord,
+    /// The process that serves the pod's streams, beside a shim that does not do so itself.
+    pub helper: Option<IoHelper>,
 }
 
 impl PodShim {
@@ -37,7 +39,16 @@ impl PodShim {
             namespace: namespace.to_owned(),
             task_api: if record.task_api >= 3 { TaskApi::V3 } else { TaskApi::V2 },
         };
-        Ok(Self { client: ShimClient::connect(target, limit).await?, record })
+        Ok(Self { client: ShimClient::connect(target, limit).await?, record, helper: None })
+    }
+
+    /// The way to the logs and attachments of the pod's containers.
+    #[must_use]
+    pub fn io(&self) -> PodIo {
+        match &self.helper {
+            Some(helper) => PodIo::Helper(helper.clone()),
+            None => PodIo::Shim(self.client.clone()),
+        }
     }
 
     /// Resolves when the shim has gone.

@@ -126,6 +126,7 @@ fn shim(context: &Context, id: &ContainerId, door: &Door) -> Result<Shim, Sessio
     let limits = &context.limits;
     Ok(Shim {
         record: shim.record.clone(),
+        io: shim.io().address(),
         namespace: context.launcher.namespace().to_owned(),
         call: limits.shim_call,
         runtime: runtime_limit(limits),

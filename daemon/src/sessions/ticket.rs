@@ -100,6 +100,8 @@ pub struct Wants {
 pub struct Shim {
     /// How it is reached.
     pub record: ShimRecord,
+    /// Address at which its containers' streams are served: its own, or its I/O helper's.
+    pub io: String,
     /// containerd namespace that its containers are in.
     pub namespace: String,
     /// For a call that runs no OCI runtime.

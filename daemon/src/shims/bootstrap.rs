@@ -132,6 +132,24 @@ impl Launcher {
         dialect: Dialect,
         deadline: Duration,
     ) -> Result<Vec<u8>, Failure> {
+        self.prepare_in(launch, "start", dialect)?.output(deadline).await
+    }
+
+    /// A run of a verb of crisp's own shim that answers as `start` does, ready to be repeated.
+    pub(super) fn prepare(
+        &self,
+        launch: &Launch<'_>,
+        verb: &'static str,
+    ) -> Result<Prepared, ShimError> {
+        self.prepare_in(launch, verb, Dialect::Params)
+    }
+
+    fn prepare_in(
+        &self,
+        launch: &Launch<'_>,
+        verb: &'static str,
+        dialect: Dialect,
+    ) -> Result<Prepared, ShimError> {
         let events = self.events.display().to_string();
         let input = Input {
             id: launch.id,
@@ -147,19 +165,17 @@ impl Launcher {
             Dialect::Legacy => input.legacy(),
             Dialect::Auto | Dialect::Params => input.params(),
         }
-        .map_err(|e| ShimError::malformed(&launch.binary.display().to_string(), "start", e))?;
+        .map_err(|e| ShimError::malformed(&launch.binary.display().to_string(), verb, e))?;
         let mut arguments = self.flags(launch);
-        arguments.push("start".into());
-        run(Run {
-            binary: launch.binary,
-            verb: "start",
+        arguments.push(verb.into());
+        Ok(Prepared {
+            binary: launch.binary.to_owned(),
+            verb,
             arguments,
             environment: self.environment(launch),
-            directory: launch.bundle,
+            directory: launch.bundle.to_owned(),
             stdin,
-            deadline,
         })
-        .await
     }
 
     /// The flags that stand before every verb, in Go's style.
@@ -191,5 +207,36 @@ impl Launcher {
         ];
         environment.extend(launch.environment.iter().cloned());
         environment
+    }
+}
+
+/// A run of a shim binary that answers with an address.
+pub(super) struct Prepared {
+    binary: PathBuf,
+    verb: &'static str,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    directory: PathBuf,
+    stdin: Vec<u8>,
+}
+
+impl Prepared {
+    /// Runs it and reads its answer.
+    pub(super) async fn run(&self, deadline: Duration) -> Result<BootstrapResult, ShimError> {
+        let stdout = self.output(deadline).await.map_err(|failure| failure.error)?;
+        BootstrapResult::parse(&self.binary.display().to_string(), &stdout)
+    }
+
+    async fn output(&self, deadline: Duration) -> Result<Vec<u8>, Failure> {
+        run(Run {
+            binary: &self.binary,
+            verb: self.verb,
+            arguments: self.arguments.clone(),
+            environment: self.environment.clone(),
+            directory: &self.directory,
+            stdin: self.stdin.clone(),
+            deadline,
+        })
+        .await
     }
 }

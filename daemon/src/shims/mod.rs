@@ -15,6 +15,7 @@ mod dialect;
 mod error;
 mod events;
 mod exec_io;
+mod io_helper;
 mod log_pipe;
 mod options;
 mod pod_io;
@@ -31,9 +32,10 @@ pub use dialect::Dialect;
 pub use error::ShimError;
 pub use events::{EventServer, Hint};
 pub use exec_io::{Captured, ExecIo, ExecIoError};
+pub use io_helper::{IoHelper, IoStdin, IoTerminal, OpenIo};
 pub use log_pipe::LogPipe;
 pub use options::{CgroupDriver, Options, RuncOptions, RuntimeConfig};
-pub use pod_io::AttachStreams;
+pub use pod_io::{AttachStreams, PodIo};
 pub use sandbox::{CreateSandbox, SandboxState, SandboxStatus};
 pub use task::{
     Connected, CreateTask, ExecTask, KillScope, RootfsMount, StdioAddresses, TaskExit, TaskRef,

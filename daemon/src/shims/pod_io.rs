@@ -9,7 +9,7 @@ use crisp_podio::{
 };
 use crisp_words::ContainerId;
 
-use super::{ShimClient, ShimError};
+use super::{IoHelper, ShimClient, ShimError};
 
 /// Which streams an attachment carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +20,58 @@ pub struct AttachStreams {
     pub stdout: bool,
     /// Out of the container; a terminal has none.
     pub stderr: bool,
+}
+
+/// Whoever serves a pod's streams: the one way to its logs and attachments.
+#[derive(Clone)]
+pub enum PodIo {
+    /// crisp's own shim.
+    Shim(ShimClient),
+    /// The I/O helper beside a third-party shim.
+    Helper(IoHelper),
+}
+
+impl PodIo {
+    /// Opens a container's log anew; both streams write to the new file once this answers.
+    ///
+    /// # Errors
+    /// Any [`ShimError`].
+    pub async fn reopen_log(&self, id: &ContainerId, deadline: Duration) -> Result<(), ShimError> {
+        match self {
+            Self::Shim(shim) => shim.reopen_log(id, deadline).await,
+            Self::Helper(helper) => {
+                let call =
+                    |client: ShimClient, left| async move { client.reopen_log(id, left).await };
+                helper.repeat(deadline, call).await
+            }
+        }
+    }
+
+    /// Waits until all that a container wrote before its exit is in its log. To be called once its
+    /// exit is known, before anyone else is told. A child that outlived the container and still
+    /// writes does not hold this up for longer than a few seconds.
+    ///
+    /// # Errors
+    /// Any [`ShimError`].
+    pub async fn drained(&self, id: &ContainerId, deadline: Duration) -> Result<(), ShimError> {
+        match self {
+            // It tells an exit only after that.
+            Self::Shim(_) => Ok(()),
+            Self::Helper(helper) => {
+                let call = |client: ShimClient, left| async move { client.drained(id, left).await };
+                helper.repeat(deadline, call).await
+            }
+        }
+    }
+
+    /// Where attachments are to be asked for; [`ShimClient::attach`] does so.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Shim(shim) => shim.address().to_owned(),
+            Self::Helper(helper) => helper.address(),
+        }
+    }
 }
 
 impl ShimClient {

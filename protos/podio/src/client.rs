@@ -6,8 +6,9 @@ use protobuf::Message;
 use ttrpc::{Code, asynchronous::Client, error::get_rpc_status};
 
 use crate::{
-    AttachRequest, AttachResponse, DrainedRequest, DrainedResponse, ReopenLogRequest,
-    ReopenLogResponse, SERVICE, method,
+    AttachRequest, AttachResponse, CloseRequest, CloseResponse, DrainedRequest, DrainedResponse,
+    HelloRequest, HelloResponse, OpenRequest, OpenResponse, ReopenLogRequest, ReopenLogResponse,
+    SERVICE, ShutdownRequest, ShutdownResponse, method,
 };
 
 /// A client of Pod I/O that sends one call at a time; the daemon has its own way of calling.
@@ -46,6 +47,38 @@ impl PodIoClient {
     /// The server's status, or what broke the connection.
     pub async fn drained(&self, request: &DrainedRequest) -> ttrpc::Result<DrainedResponse> {
         self.call(method::DRAINED, request).await
+    }
+
+    /// See [`crate::PodIo::open`].
+    ///
+    /// # Errors
+    /// The server's status, or what broke the connection.
+    pub async fn open(&self, request: &OpenRequest) -> ttrpc::Result<OpenResponse> {
+        self.call(method::OPEN, request).await
+    }
+
+    /// See [`crate::PodIo::close`].
+    ///
+    /// # Errors
+    /// The server's status, or what broke the connection.
+    pub async fn close(&self, request: &CloseRequest) -> ttrpc::Result<CloseResponse> {
+        self.call(method::CLOSE, request).await
+    }
+
+    /// See [`crate::PodIo::shutdown`].
+    ///
+    /// # Errors
+    /// The server's status, or what broke the connection.
+    pub async fn shutdown(&self, request: &ShutdownRequest) -> ttrpc::Result<ShutdownResponse> {
+        self.call(method::SHUTDOWN, request).await
+    }
+
+    /// See [`crate::PodIo::hello`].
+    ///
+    /// # Errors
+    /// The server's status, or what broke the connection.
+    pub async fn hello(&self, request: &HelloRequest) -> ttrpc::Result<HelloResponse> {
+        self.call(method::HELLO, request).await
     }
 
     async fn call<A: Message>(&self, method: &str, request: &impl Message) -> ttrpc::Result<A> {

@@ -20,8 +20,10 @@ mod generated {
 
 pub use client::PodIoClient;
 pub use generated::podio::{
-    AttachRequest, AttachResponse, ContainerOptions, DrainedRequest, DrainedResponse,
-    ReopenLogRequest, ReopenLogResponse, RuntimeOptions, SandboxOptions,
+    AttachRequest, AttachResponse, CloseRequest, CloseResponse, ContainerOptions, DrainedRequest,
+    DrainedResponse, HelloRequest, HelloResponse, OpenRequest, OpenResponse, ReopenLogRequest,
+    ReopenLogResponse, RuntimeOptions, SandboxOptions, ShutdownRequest, ShutdownResponse,
+    TaskServer,
 };
 pub use service::{PodIo, create_pod_io};
 
@@ -36,6 +38,17 @@ pub mod method {
     pub const ATTACH: &str = "Attach";
     /// [`crate::PodIo::drained`].
     pub const DRAINED: &str = "Drained";
+    /// [`crate::PodIo::open`].
+    pub const OPEN: &str = "Open";
+    /// [`crate::PodIo::close`].
+    pub const CLOSE: &str = "Close";
+    /// [`crate::PodIo::shutdown`].
+    pub const SHUTDOWN: &str = "Shutdown";
+    /// [`crate::PodIo::hello`].
+    pub const HELLO: &str = "Hello";
+
+    /// All of them, in the order of the proto.
+    pub const ALL: [&str; 7] = [REOPEN_LOG, ATTACH, DRAINED, OPEN, CLOSE, SHUTDOWN, HELLO];
 }
 
 #[cfg(test)]
@@ -48,9 +61,6 @@ mod tests {
         let service = &file.service[0];
         assert_eq!(format!("{}.{}", file.package(), service.name()), super::SERVICE);
         let methods: Vec<_> = service.method.iter().map(|m| m.name()).collect();
-        assert_eq!(
-            methods,
-            [super::method::REOPEN_LOG, super::method::ATTACH, super::method::DRAINED]
-        );
+        assert_eq!(methods, super::method::ALL);
     }
 }

@@ -12,8 +12,9 @@ use ttrpc::{
 };
 
 use crate::{
-    AttachRequest, AttachResponse, DrainedRequest, DrainedResponse, ReopenLogRequest,
-    ReopenLogResponse, SERVICE, method,
+    AttachRequest, AttachResponse, CloseRequest, CloseResponse, DrainedRequest, DrainedResponse,
+    HelloRequest, HelloResponse, OpenRequest, OpenResponse, ReopenLogRequest, ReopenLogResponse,
+    SERVICE, ShutdownRequest, ShutdownResponse, method,
 };
 
 /// What a server of Pod I/O does.
@@ -37,11 +38,48 @@ pub trait PodIo: Send + Sync {
     /// # Errors
     /// A ttrpc status: `NOT_FOUND` for an unknown container.
     async fn drained(&self, request: DrainedRequest) -> ttrpc::Result<DrainedResponse>;
+
+    /// Makes and serves the pipes of a container that another shim runs.
+    ///
+    /// # Errors
+    /// A ttrpc status: `UNIMPLEMENTED` from a shim, `ALREADY_EXISTS` when the container was opened
+    /// otherwise, and what kept a pipe or the log shut.
+    async fn open(&self, _request: OpenRequest) -> ttrpc::Result<OpenResponse> {
+        Err(for_helpers_alone(method::OPEN))
+    }
+
+    /// Stops serving a container.
+    ///
+    /// # Errors
+    /// A ttrpc status: `UNIMPLEMENTED` from a shim.
+    async fn close(&self, _request: CloseRequest) -> ttrpc::Result<CloseResponse> {
+        Err(for_helpers_alone(method::CLOSE))
+    }
+
+    /// Closes all containers and ends the helper.
+    ///
+    /// # Errors
+    /// A ttrpc status: `UNIMPLEMENTED` from a shim.
+    async fn shutdown(&self, _request: ShutdownRequest) -> ttrpc::Result<ShutdownResponse> {
+        Err(for_helpers_alone(method::SHUTDOWN))
+    }
+
+    /// Tells who serves.
+    ///
+    /// # Errors
+    /// A ttrpc status: `UNIMPLEMENTED` from a shim.
+    async fn hello(&self, _request: HelloRequest) -> ttrpc::Result<HelloResponse> {
+        Err(for_helpers_alone(method::HELLO))
+    }
+}
+
+fn for_helpers_alone(method: &str) -> ttrpc::Error {
+    get_rpc_status(Code::UNIMPLEMENTED, format!("{method} is served by a pod's I/O helper alone"))
 }
 
 /// The dispatch table to give to [`ttrpc::asynchronous::Server::register_service`].
 pub fn create_pod_io(service: Arc<dyn PodIo>) -> HashMap<String, Service> {
-    let methods = [method::REOPEN_LOG, method::ATTACH, method::DRAINED]
+    let methods = method::ALL
         .into_iter()
         .map(|name| {
             let handler = Handler { service: service.clone(), name };
@@ -66,7 +104,11 @@ impl MethodHandler for Handler {
         let answer = match self.name {
             method::REOPEN_LOG => encode(self.service.reopen_log(decode(&request)?).await),
             method::ATTACH => encode(self.service.attach(decode(&request)?).await),
-            _ => encode(self.service.drained(decode(&request)?).await),
+            method::DRAINED => encode(self.service.drained(decode(&request)?).await),
+            method::OPEN => encode(self.service.open(decode(&request)?).await),
+            method::CLOSE => encode(self.service.close(decode(&request)?).await),
+            method::SHUTDOWN => encode(self.service.shutdown(decode(&request)?).await),
+            _ => encode(self.service.hello(decode(&request)?).await),
         };
         let mut response = ttrpc::Response::new();
         match answer {

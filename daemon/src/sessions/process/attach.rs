@@ -16,6 +16,7 @@ use super::{
     client::{Client, FromClient, Input, Output, ToClient},
     door::Admitted,
     feed::{Fed, feed},
+    io_client,
     outbox::Gone,
     outcome::Outcome,
     say, shim_client,
@@ -80,7 +81,8 @@ async fn join(work: &Attach) -> Result<(ShimClient, UnixStream), AttachError> {
     let shim = shim_client(&work.shim).await?;
     let wants = work.wants;
     let streams = AttachStreams { stdin: wants.stdin, stdout: wants.stdout, stderr: wants.stderr };
-    let path = shim.attach(&work.container, streams, work.shim.call).await?;
+    let path =
+        io_client(&work.shim).await?.attach(&work.container, streams, work.shim.call).await?;
     let socket = connect(&path, work.shim.call).await.map_err(|source| {
         let path = path.display().to_string();
         AttachError::Socket { path, source }

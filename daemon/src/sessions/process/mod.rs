@@ -41,7 +41,7 @@ use super::ticket::{Shim, Ticket, Work};
 use crate::{
     network::netns,
     pods::shim::PodShim,
-    shims::{ShimClient, ShimError},
+    shims::{ShimClient, ShimError, ShimTarget, TaskApi},
     sys::heap,
 };
 use handshake::Purpose;
@@ -106,6 +106,16 @@ async fn serve(ticket: &Ticket, listener: TcpListener) -> anyhow::Result<()> {
 
 async fn shim_client(shim: &Shim) -> Result<ShimClient, ShimError> {
     Ok(PodShim::connect(shim.record.clone(), &shim.namespace, shim.call).await?.client)
+}
+
+/// A connection to whoever serves the streams of the shim's containers.
+async fn io_client(shim: &Shim) -> Result<ShimClient, ShimError> {
+    let target = ShimTarget {
+        address: shim.io.clone(),
+        namespace: shim.namespace.clone(),
+        task_api: TaskApi::V3,
+    };
+    ShimClient::connect(target, shim.call).await
 }
 
 /// Writes a line to the daemon's log. It may have died, and its log with it.
