@@ -139,10 +139,12 @@ async fn terminal(t: Test, transport: Transport) -> Outcome {
     let container = t.pod().await?.idle().await?;
     let mut session = container.stream(&["sh"], transport, TERMINAL).await?;
     session.resize(101, 37).await?;
-    session.send(b"test -t 0 && test -t 1 && echo is-$((40 + 2)); stty size\n").await?;
+    // Sizes and input are streams of their own: which comes first is no one's promise.
+    session.send(b"test -t 0 && test -t 1 && echo is-$((40 + 2))\n").await?;
+    session.send(b"until stty size 2>/dev/null | grep '^37 10[1]'; do sleep 0.1; done\n").await?;
     contains("output", &session.until("37 101").await?, "is-42")?;
     session.resize(55, 22).await?;
-    session.send(b"stty size; exit 7\n").await?;
+    session.send(b"until stty size | grep '^22 5[5]'; do sleep 0.1; done; exit 7\n").await?;
     session.until("22 55").await?;
     let finished = session.finish().await?;
     equal("exit code", finished.code(), Some(7))
@@ -206,7 +208,8 @@ async fn attach_terminal(t: Test) -> Outcome {
         .await?;
     let mut session = container.attach(Transport::WebSocket, TERMINAL).await?;
     session.resize(71, 17).await?;
-    session.send(b"echo attached-$((40 + 2)); stty size\n").await?;
+    session.send(b"echo attached-$((40 + 2))\n").await?;
+    session.send(b"until stty size 2>/dev/null | grep '^17 7[1]'; do sleep 0.1; done\n").await?;
     contains("output", &session.until("17 71").await?, "attached-42")
 }
 
