@@ -26,6 +26,11 @@ pub(crate) enum Verb {
     Start,
     /// Clean up after a dead server.
     Delete,
+    /// Start the server of pipes for another's shim, or find the one of the pod, and print its
+    /// address.
+    Io,
+    /// Internal: be that server. `io` runs this.
+    ServeIo,
     /// `-v`.
     Version,
     /// `-info`.
@@ -41,7 +46,7 @@ pub(crate) enum FlagError {
     Unknown(String),
     #[error("flag needs an argument: {0}")]
     NoValue(String),
-    #[error("unknown command {0:?}: known are start and delete")]
+    #[error("unknown command {0:?}: known are start, delete and io")]
     UnknownVerb(String),
     #[error("shim {0} cannot be empty")]
     Empty(&'static str),
@@ -105,6 +110,8 @@ fn verb(word: &str) -> Result<Verb, FlagError> {
     match word {
         "start" => Ok(Verb::Start),
         "delete" => Ok(Verb::Delete),
+        "io" => Ok(Verb::Io),
+        "serve-io" => Ok(Verb::ServeIo),
         "make-namespaces" => Ok(Verb::MakeNamespaces),
         _ => Err(FlagError::UnknownVerb(word.to_owned())),
     }

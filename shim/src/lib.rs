@@ -15,6 +15,7 @@ mod cgroup;
 mod container;
 mod events;
 mod flags;
+mod handler_table;
 mod invoke;
 mod io;
 mod mounts;

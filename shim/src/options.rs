@@ -12,6 +12,8 @@ use crisp_podio::{ContainerOptions, RuntimeOptions, SandboxOptions};
 use crisp_runtimes::{CgroupDriver, Kind, NoRuntime, Runtime, UnknownKind, first_working};
 use protobuf::{Message, well_known_types::any::Any};
 
+use crate::handler_table::{self, TableError};
+
 /// How long one call of an OCI runtime may take when nobody says.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -35,6 +37,8 @@ pub(crate) enum OptionsError {
     NoBinary(Kind),
     #[error(transparent)]
     NoRuntime(#[from] NoRuntime),
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 /// What Task.Create was told.
@@ -84,8 +88,11 @@ pub(crate) fn for_container(
             let options: RuncOptions = decode(any)?;
             Ok(ForContainer { runtime: Some(runcs(&options, namespace)?), stdin_once: false })
         }
-        // Options of another shim that a caller sends by default say nothing to this one.
-        "runtimeoptions.v1.Options" => Ok(ForContainer::default()),
+        "runtimeoptions.v1.Options" => {
+            let table = handler_table::read(&any.value)?;
+            let runtime = table.map(|options| runcs(&options, namespace)).transpose()?;
+            Ok(ForContainer { runtime, stdin_once: false })
+        }
         _ => Err(OptionsError::Unknown(any.type_url.clone())),
     }
 }
@@ -106,6 +113,7 @@ pub(crate) fn for_sandbox(any: Option<&Any>) -> Result<ForSandbox, OptionsError>
 pub(crate) fn shim_cgroup(any: &Any) -> Option<String> {
     let cgroup = match name(any) {
         "containerd.runc.v1.Options" => decode::<RuncOptions>(any).ok()?.shim_cgroup,
+        "runtimeoptions.v1.Options" => handler_table::read(&any.value).ok()??.shim_cgroup,
         "crisp.podio.v1.SandboxOptions" => decode::<SandboxOptions>(any).ok()?.shim_cgroup,
         _ => return None,
     };

@@ -440,7 +440,22 @@ fn kill(client: &ShimClient, pid: u32) {
     }
 }
 
+/// Finds or starts a helper. One that is just dying may still be found: then once more.
 async fn connect(
+    prepared: &Prepared,
+    namespace: &str,
+    limit: Duration,
+) -> Result<(ShimClient, u32), ShimError> {
+    let until = Instant::now() + limit;
+    loop {
+        match connect_once(prepared, namespace, limit).await {
+            Err(ShimError::Dead { .. }) if Instant::now() < until => sleep(PAUSE).await,
+            other => return other,
+        }
+    }
+}
+
+async fn connect_once(
     prepared: &Prepared,
     namespace: &str,
     limit: Duration,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crisp_words::{Stdio, bundle};
+use futures::future::join_all;
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -22,8 +23,9 @@ use super::{
     attach::{self, Feed, Hub},
     console::ConsoleSocket,
     fifo,
+    journal::Journal,
     log_file::LogFile,
-    output::Output,
+    output::{Intake, Output},
     relay::relay,
     stdin::Stdin,
     streams::Source,
@@ -44,7 +46,17 @@ struct Inner {
     stdin: Arc<Stdin>,
     /// The log of both streams, or one for each.
     logs: Vec<Arc<Mutex<LogFile>>>,
+    pipes: Pipes,
     state: Mutex<State>,
+}
+
+/// Whose the pipes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pipes {
+    /// This process's: they go with it.
+    Own,
+    /// Another shim writes to them: they wait for whoever takes over here.
+    Outlive,
 }
 
 #[derive(Default)]
@@ -58,8 +70,10 @@ struct State {
     console: Option<Arc<ConsoleSocket>>,
     terminal: Option<Arc<AsyncFd<OwnedFd>>>,
     size: Option<Winsize>,
-    /// Pipes in the bundle that were made here.
+    /// Pipes in the bundle that were made here, and what belongs to them.
     made: Vec<PathBuf>,
+    /// How far the outputs of another's container have come into the log.
+    journal: Option<Arc<Mutex<Journal>>>,
 }
 
 impl ContainerIo {
@@ -72,17 +86,23 @@ impl ContainerIo {
     /// # Errors
     /// [`IoError`] names the stream that cannot be had; nothing is left behind.
     pub fn open(directory: &Path, streams: Streams) -> Result<(Self, ChildStdio), IoError> {
+        let io = Self::over(directory, streams, Pipes::Own)?;
+        let child = if io.0.streams.terminal { io.with_terminal() } else { io.with_pipes() }?;
+        Ok((io, child))
+    }
+
+    /// The logs are open, the streams not yet.
+    pub(super) fn over(directory: &Path, streams: Streams, pipes: Pipes) -> Result<Self, IoError> {
         let logs = open_logs(&streams)?;
-        let io = Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
             streams,
             hub: Arc::default(),
             stdin: Arc::new(Stdin::new(None)),
             logs,
+            pipes,
             state: Mutex::default(),
-        }));
-        let child = if io.0.streams.terminal { io.with_terminal() } else { io.with_pipes() }?;
-        Ok((io, child))
+        })))
     }
 
     /// What to give the runtime as its console socket; `None` without a terminal.
@@ -137,14 +157,27 @@ impl ContainerIo {
     /// # Errors
     /// [`IoError::NoLogDirectory`], [`IoError::Log`]; the old file then stays in use.
     pub fn reopen(&self) -> Result<(), IoError> {
-        self.0.logs.iter().try_for_each(|log| lock(log).reopen())
+        let journal = self.0.state().journal.clone();
+        self.0.logs.iter().try_for_each(|log| {
+            let mut log = lock(log);
+            log.reopen()?;
+            if let Some(journal) = &journal {
+                lock(journal).reopened(&log);
+            }
+            Ok(())
+        })
     }
 
     /// Brings all that the process wrote before its exit into the log. Call it after the exit,
     /// before anyone is told; a child that outlived the process and writes on does not hold it
-    /// up. A terminal's last words take a moment to come through.
+    /// up. A terminal's last words take a moment to come through, and so does all that comes
+    /// through another's shim.
     pub async fn drained(&self) {
         let outputs = self.0.state().outputs.clone();
+        if self.0.pipes == Pipes::Outlive {
+            join_all(outputs.iter().map(|output| output.settled())).await;
+            return;
+        }
         for output in outputs {
             if self.0.streams.terminal {
                 let _ = timeout(LAST_WORDS, output.ended()).await;
@@ -279,12 +312,43 @@ impl ContainerIo {
         pipe: Arc<AsyncFd<OwnedFd>>,
         log: Option<Arc<Mutex<LogFile>>>,
     ) {
-        let output = Arc::new(Output::new(source, pipe, log, self.0.hub.clone()));
+        let output = Output::new(source, Intake::own(pipe), log, self.0.hub.clone());
+        self.follow(output);
+    }
+
+    /// Reads an output from now on.
+    pub(super) fn follow(&self, output: Output) {
+        let output = Arc::new(output);
         self.0.state().outputs.push(output.clone());
         self.spawn(output.run());
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    pub(super) fn logs(&self) -> &[Arc<Mutex<LogFile>>] {
+        &self.0.logs
+    }
+
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        self.0.hub.clone()
+    }
+
+    pub(super) fn stdin(&self) -> Arc<Stdin> {
+        self.0.stdin.clone()
+    }
+
+    /// Has `path` removed when all is closed.
+    pub(super) fn made(&self, path: PathBuf) {
+        self.0.state().made.push(path);
+    }
+
+    pub(super) fn set_journal(&self, journal: Arc<Mutex<Journal>>) {
+        self.0.state().journal = Some(journal);
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let task = tokio::spawn(task).abort_handle();
         self.0.state().tasks.push(task);
     }
@@ -300,13 +364,18 @@ impl Inner {
     }
 
     fn close(&self) {
+        let made = std::mem::take(&mut self.state().made);
+        for path in made {
+            // Whoever removed the bundle removed it too.
+            let _ = fs::remove_file(path);
+        }
+        self.stop();
+    }
+
+    fn stop(&self) {
         let state = std::mem::take(&mut *self.state());
         for task in state.tasks {
             task.abort();
-        }
-        for path in state.made {
-            // Whoever removed the bundle removed it too.
-            let _ = fs::remove_file(path);
         }
         self.stdin.close();
         self.hub.close();
@@ -315,12 +384,15 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        match self.pipes {
+            Pipes::Own => self.close(),
+            Pipes::Outlive => self.stop(),
+        }
     }
 }
 
-fn lock(log: &Mutex<LogFile>) -> MutexGuard<'_, LogFile> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The logs that `streams` name, each once.
@@ -337,7 +409,7 @@ fn open_logs(streams: &Streams) -> Result<Vec<Arc<Mutex<LogFile>>>, IoError> {
     paths.into_iter().map(|path| Ok(Arc::new(Mutex::new(LogFile::open(path)?)))).collect()
 }
 
-fn asynchronous(
+pub(super) fn asynchronous(
     fd: OwnedFd,
     interest: Interest,
     path: &Path,

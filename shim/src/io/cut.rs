@@ -42,6 +42,11 @@ impl Cutter {
         self.kept.extend_from_slice(last);
     }
 
+    /// Bytes that came and are in no record yet.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Emits what is left of a line that will not be ended.
     pub(super) fn finish(&mut self, mut emit: impl FnMut(Record<'_>)) {
         if !self.kept.is_empty() {

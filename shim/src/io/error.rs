@@ -68,6 +68,6 @@ impl IoError {
 }
 
 /// Tells the shim's log what nobody waits for. A log that is gone is no reason to stop.
-pub(super) fn complain(text: fmt::Arguments<'_>) {
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -5,17 +5,23 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, OpenOptionsExt},
     },
     path::Path,
 };
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, mknodat};
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, mknodat},
+    io::Errno,
+    pipe::fcntl_setpipe_size,
+};
 
 use super::{IoError, ReaderGone};
 
 const NULL: &str = "/dev/null";
+/// Bytes a pipe shall hold, the most first.
+const CAPACITIES: [usize; 4] = [1 << 20, 512 << 10, 256 << 10, 128 << 10];
 
 /// The null device, for reading and writing.
 pub(super) fn null() -> Result<OwnedFd, IoError> {
@@ -33,6 +39,29 @@ pub(super) fn make(path: &Path) -> Result<(), IoError> {
     }
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
         .map_err(|e| IoError::stream("pipe", path, e.into()))
+}
+
+/// Makes the pipe unless it is there.
+pub(super) fn keep(path: &Path) -> Result<(), IoError> {
+    match mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) if is_pipe(path)? => Ok(()),
+        Err(e) => Err(IoError::stream("pipe", path, e.into())),
+    }
+}
+
+/// Has the pipe hold as much as an ordinary user may have, so that its writer waits the later when
+/// nobody reads. A smaller one serves too.
+pub(super) fn widen(pipe: &OwnedFd) {
+    let _ = CAPACITIES.into_iter().find(|size| fcntl_setpipe_size(pipe, *size).is_ok());
+}
+
+/// The end to read from, anew: a fresh one does not know of writers that have come and gone, and
+/// so waits for the next.
+pub(super) fn again(pipe: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// The end to read from without ever waiting. Opens whether or not there is a writer.

@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -52,6 +52,18 @@ impl LogFile {
     pub(super) fn reopen(&mut self) -> Result<(), IoError> {
         self.file = open(&self.path)?;
         Ok(())
+    }
+
+    /// Which file it is, and its length.
+    pub(super) fn place(&self) -> Option<(u64, u64)> {
+        let about = self.file.metadata().ok()?;
+        Some((about.ino(), about.len()))
+    }
+
+    /// Cuts off everything behind `length`.
+    pub(super) fn cut(&self, length: u64) {
+        // If this fails lines are doubled, which is less bad than lost.
+        let _ = self.file.set_len(length);
     }
 
     /// Adds a record to `batch`, and writes the batch first if it is full.

@@ -9,6 +9,8 @@
 //!                                  └─────▶ Hub ─────▶ Client, …    (bounded; a slow one loses bytes)
 //! Client ──▶ Stdin ──▶ FIFO or pty ──▶ container
 //! ```
+//!
+//! The same serves the containers of another's shim, in a process of its own: `served`.
 
 mod attach;
 mod console;
@@ -16,9 +18,12 @@ mod container;
 mod cut;
 mod error;
 mod fifo;
+mod journal;
 mod log_file;
 mod output;
 mod relay;
+mod served;
+mod spool;
 mod stdin;
 mod streams;
 #[cfg(test)]
@@ -27,4 +32,6 @@ mod timestamp;
 
 pub use container::ContainerIo;
 pub use error::IoError;
+pub(crate) use error::complain;
+pub use served::Served;
 pub use streams::{AttachTo, ChildStdio, ReaderGone, Streams};

@@ -37,6 +37,12 @@ impl Stdin {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Resolves once the stream was ended.
+    pub(super) async fn closed(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
     /// Writes all of `bytes`, as fast as the container reads.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The RPCs: from messages to verbs and back, nothing else.
 
+mod close_io;
 mod code;
+mod opened;
 mod pod_io;
 mod sandbox;
 mod serve;
@@ -11,7 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use protobuf::well_known_types::timestamp::Timestamp;
 
-pub(crate) use serve::{Server, Socket};
+pub(crate) use opened::Opened;
+pub(crate) use serve::{Server, Socket, opened_services, pod_services};
 
 /// A point in time as protobuf has it.
 pub(crate) fn timestamp(at: SystemTime) -> Timestamp {

@@ -20,20 +20,34 @@ use crate::{
 
 pub(super) struct PodIoService {
     pod: Arc<Pod>,
-    /// Where the sockets of attachments go: beside the server's own.
     sockets: PathBuf,
 }
 
 impl PodIoService {
     pub(super) fn new(pod: Arc<Pod>, socket: Option<&Path>) -> Self {
-        let sockets = socket.and_then(Path::parent).unwrap_or(Path::new("/run")).to_owned();
-        Self { pod, sockets }
+        Self { pod, sockets: beside(socket) }
     }
 
     fn io(&self, id: &str) -> Result<ContainerIo, ContainerError> {
         let io = self.pod.container(id)?.init.io();
         io.ok_or_else(|| ContainerError::NoContainer { id: id.to_owned() })
     }
+}
+
+/// Where the sockets of attachments go: beside the server's own.
+pub(super) fn beside(socket: Option<&Path>) -> PathBuf {
+    socket.and_then(Path::parent).unwrap_or(Path::new("/run")).to_owned()
+}
+
+/// Prepares an attachment to `io`.
+pub(super) fn attach(
+    io: &ContainerIo,
+    request: &AttachRequest,
+    sockets: &Path,
+) -> Result<AttachResponse, IoError> {
+    let to = AttachTo { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+    let socket = io.attach(to, sockets)?.to_string_lossy().into_owned();
+    Ok(AttachResponse { socket, ..AttachResponse::default() })
 }
 
 fn told(id: &str) -> impl FnOnce(IoError) -> ContainerError {
@@ -49,11 +63,8 @@ impl PodIo for PodIoService {
     }
 
     async fn attach(&self, request: AttachRequest) -> ttrpc::Result<AttachResponse> {
-        let to = AttachTo { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
         let id = &request.container_id;
-        let socket = self.io(id)?.attach(to, &self.sockets).map_err(told(id))?;
-        let socket = socket.to_string_lossy().into_owned();
-        Ok(AttachResponse { socket, ..AttachResponse::default() })
+        Ok(attach(&self.io(id)?, &request, &self.sockets).map_err(told(id))?)
     }
 
     /// A container's exit is told only after its output is drained, so that is what to wait for.

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     io,
     os::{fd::OwnedFd, unix::net::UnixListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -21,7 +21,12 @@ use ttrpc::{
     error::get_rpc_status,
 };
 
-use super::{pod_io::PodIoService, sandbox::SandboxService, task::TaskService};
+use super::{
+    opened::{Opened, OpenedService},
+    pod_io::PodIoService,
+    sandbox::SandboxService,
+    task::TaskService,
+};
 use crate::pod::Pod;
 
 /// Name of the Task service for callers of protocol version 2; the messages are those of 3.
@@ -38,28 +43,37 @@ pub(crate) struct Socket {
     pub(crate) path: Option<PathBuf>,
 }
 
-/// The server of one pod.
+/// A server of one pod.
 pub(crate) struct Server {
     inner: ttrpc::asynchronous::Server,
     path: Option<PathBuf>,
 }
 
+/// Services by name.
+pub(crate) type Services = HashMap<String, Service>;
+
+/// All services of the pod's shim; `socket` is the server's own.
+pub(crate) fn pod_services(pod: &Arc<Pod>, socket: Option<&Path>) -> Services {
+    let task = Arc::new(TaskService::new(pod.clone()));
+    let mut services = create_task(task.clone());
+    if let Some(service) = create_task(task).remove(TASK_V3) {
+        services.insert(TASK_V2.to_owned(), service);
+    }
+    services.extend(create_sandbox(Arc::new(SandboxService::new(pod.clone()))));
+    services.extend(create_pod_io(Arc::new(PodIoService::new(pod.clone(), socket))));
+    services
+}
+
+/// The service of the pod's I/O helper.
+pub(crate) fn opened_services(opened: &Arc<Opened>) -> Services {
+    create_pod_io(Arc::new(OpenedService(opened.clone())))
+}
+
 impl Server {
-    /// Serves all of the pod's services on `socket`.
-    pub(crate) async fn start(socket: Socket, pod: &Arc<Pod>) -> io::Result<Self> {
-        let task = Arc::new(TaskService::new(pod.clone()));
-        let mut task_v2 = create_task(task.clone());
-        if let Some(service) = task_v2.remove(TASK_V3) {
-            task_v2.insert(TASK_V2.to_owned(), service);
-        }
+    /// Serves `services` on `socket`.
+    pub(crate) async fn start(socket: Socket, services: Services) -> io::Result<Self> {
         let mut inner = ttrpc::asynchronous::Server::new()
-            .register_service(detached(create_task(task)))
-            .register_service(detached(task_v2))
-            .register_service(detached(create_sandbox(Arc::new(SandboxService::new(pod.clone())))))
-            .register_service(detached(create_pod_io(Arc::new(PodIoService::new(
-                pod.clone(),
-                socket.path.as_deref(),
-            )))))
+            .register_service(detached(services))
             .add_listener(listener(socket.listener)?);
         inner.start().await.map_err(io::Error::other)?;
         Ok(Self { inner, path: socket.path })
@@ -101,7 +115,7 @@ const WAITING: [&str; 3] = ["Wait", "WaitSandbox", "Drained"];
 
 /// Detaches handlers from their connection. The crate drops a handler when its client disconnects;
 /// work that changes something must run to its end all the same.
-fn detached(services: HashMap<String, Service>) -> HashMap<String, Service> {
+fn detached(services: Services) -> Services {
     let detach = |(name, handler): (String, Box<dyn MethodHandler + Send + Sync>)| {
         let handler = match WAITING.contains(&name.as_str()) {
             true => handler,

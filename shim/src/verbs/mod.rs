@@ -4,12 +4,14 @@
 mod delete;
 mod dialect;
 mod info;
+mod io;
 mod make_namespaces;
 mod serve;
 mod start;
 
 use std::{error::Error, io::Write, process::ExitCode};
 
+use self::start::Server;
 use crate::flags::{Flags, Verb};
 
 /// Any verb's failure: told on stderr, with exit status 1.
@@ -30,8 +32,10 @@ fn run() -> Result<(), Failed> {
     let flags = Flags::parse(std::env::args().skip(1))?;
     match flags.verb {
         Verb::Serve => serve::run(&flags),
-        Verb::Start => start::run(&flags),
+        Verb::Start => start::run(&flags, Server::Shim),
         Verb::Delete => delete::run(&flags),
+        Verb::Io => start::run(&flags, Server::PodIo),
+        Verb::ServeIo => io::run(&flags),
         Verb::Info => info::run(),
         Verb::MakeNamespaces => make_namespaces::run(),
         Verb::Version => {

@@ -18,7 +18,7 @@ use super::Failed;
 use crate::{
     flags::Flags,
     pod::Pod,
-    service::{Server, Socket},
+    service::{Server, Socket, pod_services},
     sys::Signals,
 };
 
@@ -32,7 +32,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failed> {
 }
 
 /// Takes the descriptor behind stdin and leaves the null device in its place.
-fn take_stdin() -> io::Result<OwnedFd> {
+pub(super) fn take_stdin() -> io::Result<OwnedFd> {
     let taken = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::open("/dev/null")?;
     dup2_stdin(&null)?;
@@ -42,7 +42,8 @@ fn take_stdin() -> io::Result<OwnedFd> {
 async fn serve(flags: &Flags, socket: Socket) -> Result<(), Failed> {
     let signals = Signals::listen()?;
     let pod = Arc::new(Pod::new(&flags.namespace));
-    let server = Server::start(socket, &pod).await?;
+    let services = pod_services(&pod, socket.path.as_deref());
+    let server = Server::start(socket, services).await?;
     let mut leaving = Leaving::No;
     loop {
         tokio::select! {

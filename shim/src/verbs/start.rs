@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `start`: prints the address of the pod's server, after starting one if there is none.
+//! `start` and `io`: print the address of the pod's server, after starting one if there is none.
 
 use std::{
     env, fs,
@@ -28,22 +28,39 @@ const SOCKET_PATH_MAX: usize = 107;
 /// The address events go to.
 const TTRPC_ADDRESS: &str = "TTRPC_ADDRESS";
 
-pub(super) fn run(flags: &Flags) -> Result<(), Failed> {
+/// Which of a pod's servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The shim.
+    Shim,
+    /// The server of pipes beside another's shim.
+    PodIo,
+}
+
+pub(super) fn run(flags: &Flags, server: Server) -> Result<(), Failed> {
     let asked = Asked::of(&stdin()?, flags);
     let bundle = env::current_dir()?;
-    let spec = Spec::read(&bundle).unwrap_or_default();
-    let group = spec.group().unwrap_or(&flags.id);
+    let group = match server {
+        Server::Shim => {
+            let spec = Spec::read(&bundle).unwrap_or_default();
+            spec.group().unwrap_or(&flags.id).to_owned()
+        }
+        // Its caller asks once a pod, with the pod's id.
+        Server::PodIo => format!("io/{}", flags.id),
+    };
     let dir = match &asked {
         Asked::Params(params) => params.socket_dir.as_deref(),
         _ => None,
     };
-    let socket = socket_path(dir.unwrap_or(Path::new(SOCKET_DIR)), flags, group)?;
+    let socket = socket_path(dir.unwrap_or(Path::new(SOCKET_DIR)), flags, &group)?;
     let _alone = alone_in(&socket)?;
     if UnixStream::connect(&socket).is_err() {
-        serve_in_background(flags, &asked, &bundle, &socket)?;
+        serve_in_background(flags, server, &asked, &bundle, &socket)?;
     }
     let address = format!("unix://{}", socket.display());
-    fs::write(bundle.join("address"), &address)?;
+    if server == Server::Shim {
+        fs::write(bundle.join("address"), &address)?;
+    }
     io::stdout().write_all(asked.answer(&address)?.as_bytes())?;
     Ok(())
 }
@@ -83,6 +100,7 @@ fn fnv128(bytes: &[u8]) -> u128 {
 
 fn serve_in_background(
     flags: &Flags,
+    server: Server,
     asked: &Asked,
     bundle: &Path,
     socket: &Path,
@@ -107,6 +125,9 @@ fn serve_in_background(
         && !params.ttrpc_address.is_empty()
     {
         command.env(TTRPC_ADDRESS, &params.ttrpc_address);
+    }
+    if server == Server::PodIo {
+        command.arg("serve-io");
     }
     let started = command.spawn().map_err(|e| format!("cannot start the server: {e}"));
     let child = match started {

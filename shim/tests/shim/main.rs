@@ -7,6 +7,7 @@ mod bench;
 mod containers;
 mod execs;
 mod memory;
+mod pod_io;
 mod robustness;
 mod sandboxes;
 mod streams;

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// The shim: `CRISP_SHIM`, or the one built beside this test.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     env::var_os("CRISP_SHIM").map_or_else(
         || {
             let test = env::current_exe().unwrap();

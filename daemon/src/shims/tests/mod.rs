@@ -3,6 +3,7 @@
 
 mod crisp_shim;
 mod go_shim;
+mod io_helper;
 mod script;
 
 use std::{
