@@ -77,7 +77,7 @@ pub enum StartError {
 /// [`StartError`]. A single bad pod, handler or network is not one: it is logged.
 pub async fn begin(config: &Config) -> Result<Node, StartError> {
     let layout = Layout::new(&config.root, &config.runroot);
-    let private = [layout.root().to_owned(), layout.run().to_owned()];
+    let private = [layout.root().to_owned(), layout.run().to_owned(), layout.sessions()];
     let shared = [layout.pods(), layout.containers(), layout.bundles(), layout.sockets()];
     for path in private.into_iter().chain(shared) {
         files::make_dir(&path, 0o711)

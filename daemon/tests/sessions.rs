@@ -20,6 +20,7 @@ use crisp::sessions::{
     spdy::{Decoder, Frame, dictionary, encode},
     ticket::{Forward, Ticket, TlsFiles, Work},
 };
+use crisp_words::SandboxId;
 use flate2::{Compress, Compression, FlushCompress};
 use futures::{SinkExt, StreamExt};
 use rustls::{
@@ -65,10 +66,11 @@ impl Session {
     fn start_with(command: &mut Command, unused: Duration, tls: Option<TlsFiles>) -> Self {
         let ticket = Ticket {
             path: PATH.into(),
+            cgroup: Vec::new(),
             tls,
             unused,
             stall: LONG,
-            work: Work::Forward(Forward { namespace: None }),
+            work: Work::Forward(Forward { pod: SandboxId::new("pod").unwrap(), namespace: None }),
         };
         let mut file: File = tempfile::tempfile().unwrap();
         file.write_all(&serde_json::to_vec(&ticket).unwrap()).unwrap();

@@ -115,6 +115,15 @@ impl Cgroups {
         self.hierarchies.create(path)
     }
 
+    /// Makes a cgroup in every hierarchy where it is not there yet; answers with its directories.
+    ///
+    /// # Errors
+    /// [`CgroupError::Cgroup`].
+    pub fn directories(&self, path: &str) -> Result<Vec<PathBuf>, CgroupError> {
+        self.hierarchies.create(path)?;
+        Ok(self.hierarchies.directories(path).filter(|directory| directory.is_dir()).collect())
+    }
+
     /// Removes an empty cgroup and its empty children from every hierarchy.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ impl Hierarchies {
         Ok(seen.into_iter().collect())
     }
 
-    fn directories(&self, path: &str) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn directories(&self, path: &str) -> impl Iterator<Item = PathBuf> {
         let mounts = self.mounts.iter().map(|(_, mount)| mount).chain(&self.bare);
         mounts.map(move |mount| below(mount, path))
     }
@@ -177,18 +177,24 @@ fn v2_mount(mountinfo: &str) -> Option<PathBuf> {
 }
 
 /// A new cpuset has no CPUs and no memory nodes until it is given some, and takes no process
-/// before.
+/// before. Whoever made it, as a shim does, may not have done so.
 fn create_cpuset(mount: &Path, directory: &Path) -> io::Result<()> {
-    if directory == mount || directory.exists() {
+    if directory == mount {
         return Ok(());
     }
     let Some(parent) = directory.parent() else { return Ok(()) };
     create_cpuset(mount, parent)?;
-    fs::create_dir(directory)?;
+    match fs::create_dir(directory) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let inherited = fs::read_to_string(parent.join(file))?;
-        if !inherited.trim().is_empty() {
-            fs::write(directory.join(file), inherited.trim())?;
+        let own = directory.join(file);
+        if fs::read_to_string(&own)?.trim().is_empty() {
+            let inherited = fs::read_to_string(parent.join(file))?;
+            if !inherited.trim().is_empty() {
+                fs::write(own, inherited.trim())?;
+            }
         }
     }
     Ok(())

@@ -38,7 +38,8 @@ impl Cri {
         let wants = Wants { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
         let (id, terminal) = (&request.container_id, terminal(request.tty));
         let work = sessions::exec(&self.node.context, id, request.cmd, terminal, wants);
-        let url = work.and_then(|work| self.sessions.start(work)).map_err(refuse)?;
+        let url =
+            work.and_then(|work| self.sessions.start(&self.node.context, work)).map_err(refuse)?;
         Ok(v1::ExecResponse { url })
     }
 
@@ -50,7 +51,8 @@ impl Cri {
         let wants = Wants { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
         let (id, terminal) = (&request.container_id, terminal(request.tty));
         let work = sessions::attach(&self.node.context, id, terminal, wants);
-        let url = work.and_then(|work| self.sessions.start(work)).map_err(refuse)?;
+        let url =
+            work.and_then(|work| self.sessions.start(&self.node.context, work)).map_err(refuse)?;
         Ok(v1::AttachResponse { url })
     }
 
@@ -61,7 +63,8 @@ impl Cri {
     ) -> Result<v1::PortForwardResponse, Status> {
         seen(&request.pod_sandbox_id);
         let work = sessions::forward(&self.node.context, &request.pod_sandbox_id);
-        let url = work.and_then(|work| self.sessions.start(work)).map_err(refuse)?;
+        let url =
+            work.and_then(|work| self.sessions.start(&self.node.context, work)).map_err(refuse)?;
         Ok(v1::PortForwardResponse { url })
     }
 }

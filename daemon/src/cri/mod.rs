@@ -36,9 +36,10 @@ pub struct Cri {
 
 impl Cri {
     /// Services of `node`, with usage as read by `stats`; clients of `sessions` reach its
-    /// containers.
+    /// containers, those of an earlier daemon included.
     #[must_use]
     pub fn new(node: Node, stats: Collector, sessions: Sessions) -> Self {
+        sessions.adopt(&node.context);
         Self { node, stats, sessions, closing: watch::Sender::new(false) }
     }
 

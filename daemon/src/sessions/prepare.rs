@@ -89,6 +89,7 @@ pub fn forward(context: &Context, id: &str) -> Result<Work, SessionError> {
     }
     let own = pod.config.namespaces.network == Sharing::Pod;
     Ok(Work::Forward(Forward {
+        pod: pod.id.clone(),
         namespace: own.then(|| context.layout.namespaces(&pod.id).join("net")),
     }))
 }

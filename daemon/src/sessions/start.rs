@@ -7,6 +7,7 @@ use std::{
     io::{Seek, Write},
     net::{IpAddr, Ipv4Addr, TcpListener},
     os::{fd::OwnedFd, unix::process::CommandExt},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -19,8 +20,13 @@ use super::{
     SessionError,
     listen::{listen, reached_at},
     ticket::{Ticket, TlsFiles, Work},
+    watch::{note, see_off},
 };
-use crate::pods::ids;
+use crate::pods::{
+    context::{Context, ShimCgroup},
+    error::PodError,
+    ids,
+};
 
 /// How long a URL is good for.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -69,7 +75,7 @@ impl Default for Settings {
 #[derive(Debug, Clone)]
 pub struct Sessions {
     settings: Arc<Settings>,
-    places: Arc<Semaphore>,
+    pub(super) places: Arc<Semaphore>,
 }
 
 impl Sessions {
@@ -82,8 +88,9 @@ impl Sessions {
     /// Starts a process for `work` and answers with the URL at which it waits for its client.
     ///
     /// # Errors
-    /// [`SessionError::Exhausted`], [`SessionError::Listen`], [`SessionError::Start`].
-    pub fn start(&self, work: Work) -> Result<String, SessionError> {
+    /// [`SessionError::Exhausted`], [`SessionError::Listen`], [`SessionError::Start`], or
+    /// [`SessionError::Pod`] for a pod that was stopped meanwhile.
+    pub fn start(&self, context: &Arc<Context>, work: Work) -> Result<String, SessionError> {
         let place = self.places.clone().try_acquire_owned();
         let place = place.map_err(|_| SessionError::Exhausted(MOST))?;
         let settings = &self.settings;
@@ -92,19 +99,43 @@ impl Sessions {
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let path = format!("/{}/{}", kind(&work), ids::secret());
         let url = format!("{scheme}://{reached}{path}");
-        let ticket =
-            Ticket { path, tls: settings.tls.clone(), unused: UNUSED, stall: settings.stall, work };
-        let mut process = spawn(&ticket, listener)?;
-        tokio::spawn(async move {
-            match process.wait().await {
-                Ok(status) if status.success() => {}
-                Ok(status) => tracing::warn!(%status, "a session failed"),
-                Err(error) => tracing::warn!(%error, "a session is out of sight"),
-            }
-            drop(place);
-        });
+        let cgroup = cgroup(context, &work)?;
+        let (tls, stall) = (settings.tls.clone(), settings.stall);
+        let ticket = Ticket { path, cgroup, tls, unused: UNUSED, stall, work };
+        let process = spawn(&ticket, listener)?;
+        let record = note(context, &process, &ticket.work);
+        tokio::spawn(see_off(context.clone(), process, record, place));
         Ok(url)
     }
+}
+
+/// The directories of the cgroup of the pod's shim, where its sessions are too. Made for a shim
+/// that keeps to no cgroup.
+fn cgroup(context: &Context, work: &Work) -> Result<Vec<PathBuf>, SessionError> {
+    let door = match work {
+        Work::Exec(exec) => context.index.container(exec.container.as_str())?.1,
+        Work::Attach(attach) => context.index.container(attach.container.as_str())?.1,
+        Work::Forward(forward) => context.index.pod(forward.pod.as_str())?,
+    };
+    let pod = || door.view.borrow().pod.clone();
+    let path = context.shim_cgroup(&pod());
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let directories = context.cgroups.directories(&path).unwrap_or_else(|error| {
+        tracing::warn!(%path, %error, "sessions stay in the daemon's cgroup");
+        Vec::new()
+    });
+    // A pod that is stopped meanwhile may have removed it before it was made here.
+    let pod = pod();
+    if !pod.is_ready() {
+        if context.shim_cgroup == ShimCgroup::Pod {
+            let _ = context.cgroups.remove(&path);
+        }
+        let wanted = "sessions are of a ready one";
+        return Err(PodError::PodState { id: pod.id.clone(), state: "not ready", wanted }.into());
+    }
+    Ok(directories)
 }
 
 /// The process gets a file with the ticket as its standard input and the socket as its standard

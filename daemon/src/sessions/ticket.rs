@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crisp_words::{ContainerId, ExecId};
+use crisp_words::{ContainerId, ExecId, SandboxId};
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ use crate::{containers::spec::Terminal, pods::record::ShimRecord};
 pub struct Ticket {
     /// The path of its URL, with the secret in it.
     pub path: String,
+    /// Directories of the cgroup that its process moves itself to, in each hierarchy. None: it
+    /// stays with the daemon.
+    pub cgroup: Vec<PathBuf>,
     /// Certificate and key, read when the client comes; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
     /// How long it waits for its client.
@@ -80,7 +83,9 @@ pub struct Attach {
 /// A pod to connect to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Forward {
-    /// The pod's network namespace; `None` for the node's.
+    /// The pod.
+    pub pod: SandboxId,
+    /// Its network namespace; `None` for the node's.
     pub namespace: Option<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crisp_words::{ContainerId, SandboxId};
+use crisp_words::{ContainerId, ExecId, SandboxId};
 
 /// Every path crisp keeps something at.
 ///
@@ -102,6 +102,18 @@ impl Layout {
     #[must_use]
     pub fn sockets(&self) -> PathBuf {
         self.run.join("s")
+    }
+
+    /// Directory of the records of sessions.
+    #[must_use]
+    pub fn sessions(&self) -> PathBuf {
+        self.run.join("sessions")
+    }
+
+    /// Record of the session of an exec.
+    #[must_use]
+    pub fn session_record(&self, id: &ExecId) -> PathBuf {
+        self.sessions().join(format!("{id}.json"))
     }
 
     /// State directory of a handler's OCI runtime.

@@ -47,6 +47,9 @@ enum ExecError {
 }
 
 /// Serves one client to the end of its process, or the process to the end of its client.
+///
+/// # Errors
+/// The client's, and an exec that the shim could not be made to forget: the daemon then tries.
 pub(super) async fn serve(
     work: &Exec,
     stall: Duration,
@@ -55,14 +58,17 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let Admitted { wire, line, speech } = admitted;
     let mut client = Client::open(wire, speech, work.wants, work.terminal, stall).await?;
-    let outcome = match shim_client(&work.shim).await {
+    let (outcome, left) = match shim_client(&work.shim).await {
         Ok(shim) => Running { work, shim }.run(&mut client, &line, stop).await,
-        Err(error) => Some(Outcome::Failed(chain(&error))),
+        Err(error) => (Some(Outcome::Failed(chain(&error))), None),
     };
     if let Some(outcome) = outcome {
         client.finish(&outcome).await;
     }
-    Ok(())
+    left.map_or(Ok(()), |error| {
+        let text = format!("exec in container {} is not deleted: {error}", work.container);
+        Err(io::Error::other(text))
+    })
 }
 
 struct Running<'a> {
@@ -71,23 +77,20 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// `None` when the client has gone.
+    /// What to tell the client, unless it has gone; and why the shim still keeps the exec, if so.
     async fn run(
         &self,
         client: &mut Client,
         line: &Line,
         stop: impl Future<Output = ()>,
-    ) -> Option<Outcome> {
+    ) -> (Option<Outcome>, Option<ShimError>) {
         let done = match self.start().await {
             Ok(pipes) => self.carry(pipes, client, line, stop).await,
             Err(error) => Some(Outcome::Failed(chain(&error))),
         };
         // Every exec needs its own delete, or the shim keeps it.
         let deleted = self.shim.delete(self.task(), self.work.shim.runtime).await.map(drop);
-        if let Err(error) = gone_is_fine(deleted) {
-            say(&format!("exec in container {} is not deleted: {error}", self.work.container));
-        }
-        done
+        (done, gone_is_fine(deleted).err())
     }
 
     fn task(&self) -> TaskRef<'_> {

@@ -24,6 +24,7 @@ use std::{
     io::{self, Write},
     net::TcpListener,
     os::fd::AsFd,
+    path::PathBuf,
 };
 
 use anyhow::Context;
@@ -57,6 +58,7 @@ pub fn run() -> anyhow::Result<()> {
     // Started by way of /proc/self/exe, it would be called "exe" in every list of processes.
     let _ = set_name(c"crisp-session");
     let (ticket, listener) = inherit().context("this command is for the daemon's use")?;
+    enter_cgroup(&ticket.cgroup);
     if let Work::Forward(forward) = &ticket.work
         && let Some(pin) = &forward.namespace
     {
@@ -68,6 +70,16 @@ pub fn run() -> anyhow::Result<()> {
         .build()
         .context("cannot start")?
         .block_on(serve(&ticket, listener))
+}
+
+/// Leaves the daemon's cgroup: neither the end of its unit nor its limits are for sessions. One
+/// that cannot is served all the same.
+fn enter_cgroup(directories: &[PathBuf]) {
+    for directory in directories {
+        if let Err(error) = std::fs::write(directory.join("cgroup.procs"), "0") {
+            say(&format!("cannot enter cgroup {}: {error}", directory.display()));
+        }
+    }
 }
 
 /// Takes over what the daemon left in place of standard input and output.
