@@ -21,7 +21,7 @@ mod registry;
 mod report;
 mod runner;
 mod select;
-mod stream;
+pub mod stream;
 pub mod want;
 
 use std::path::PathBuf;

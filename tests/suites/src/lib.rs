@@ -11,5 +11,6 @@ pub mod log_check;
 pub mod node;
 pub mod proc;
 pub mod restart;
+pub mod sessions;
 pub mod stage;
 pub mod traces;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system suites: `crisp-suites restart|faults|budgets|bench`.
+//! The system suites: `crisp-suites restart|faults|sessions|budgets|bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crisp_suites::{bench, budgets, faults, restart, stage};
+use crisp_suites::{bench, budgets, faults, restart, sessions, stage};
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ enum Suite {
     Restart(stage::Plan),
     /// What pods depend on fails, hangs or lies.
     Faults(stage::Plan),
+    /// Exec, attach and port-forward, when something of them goes away or there are many.
+    Sessions(stage::Plan),
     /// What crisp may use, in bytes, threads and time.
     Budgets(stage::Plan),
     /// Times beside another runtime's, in the same run.
@@ -30,6 +32,7 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().suite {
         Suite::Restart(plan) => stage::run(&plan, restart::CASES).await,
         Suite::Faults(plan) => stage::run(&plan, faults::CASES).await,
+        Suite::Sessions(plan) => stage::run(&plan, sessions::CASES).await,
         Suite::Budgets(plan) => stage::run(&plan, budgets::CASES).await,
         Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
     };

@@ -53,7 +53,9 @@ pub fn all(node: &Node) -> Result<Vec<String>> {
     found.extend(cgroups(&ids));
     found.extend(firewall(&ids));
     found.extend(addresses(&node.dir().join("ipam")));
-    for dir in ["run/pods", "run/containers", "run/bundles", "run/s", "root/containers"] {
+    for dir in
+        ["run/sessions", "run/pods", "run/containers", "run/bundles", "run/s", "root/containers"]
+    {
         found.extend(entries(&node.dir().join(dir)).map(|p| format!("entry {}", p.display())));
     }
     found.extend(files_below(&node.root().join("network")));

@@ -19,7 +19,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// What carries the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
+    /// SPDY/3.1.
     Spdy,
+    /// WebSocket messages.
     WebSocket,
 }
 
@@ -27,17 +29,24 @@ pub enum Transport {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the fields of the requests")]
 pub struct Streams {
+    /// Into the process.
     pub stdin: bool,
+    /// Out of it.
     pub stdout: bool,
+    /// Out of it; none with a terminal.
     pub stderr: bool,
+    /// Whether it is a terminal.
     pub tty: bool,
 }
 
 /// Something that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// Bytes of standard output.
     Stdout(Vec<u8>),
+    /// Bytes of standard error.
     Stderr(Vec<u8>),
+    /// Bytes of the stream that tells the outcome.
     Error(Vec<u8>),
     /// Nothing more will come.
     End,
@@ -46,7 +55,9 @@ pub enum Event {
 /// All that a session left.
 #[derive(Debug, Default)]
 pub struct Finished {
+    /// All of standard output.
     pub stdout: Vec<u8>,
+    /// All of standard error.
     pub stderr: Vec<u8>,
     /// The Kubernetes Status of the error stream.
     pub status: serde_json::Value,
@@ -66,7 +77,9 @@ impl Finished {
 
 /// A client of an exec or an attach.
 pub enum Session {
+    /// Over SPDY.
     Spdy(spdy::Session),
+    /// Over WebSocket.
     WebSocket(Box<websocket::Session>),
 }
 
