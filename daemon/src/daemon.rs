@@ -10,6 +10,7 @@ use crate::{
     files,
     images::{Images, ImagesConfig, Patience},
     network::{Network, Settings, cni::Choice},
+    nri::{self, Nri},
     pods::{
         context::{Context, ShimCgroup},
         events::Events,
@@ -66,6 +67,9 @@ pub enum StartError {
     /// Image store.
     #[error("image store: {0}")]
     Images(#[from] crate::images::ImageError),
+    /// Plugins.
+    #[error("plugins: {0}; see [nri]")]
+    Nri(#[from] nri::OpenError),
     /// Network.
     #[error("network: {0}")]
     Network(#[from] crate::network::NetworkError),
@@ -111,6 +115,7 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
         events: Events::default(),
         index: Index::default(),
         names: Names::default(),
+        nri: Nri::default(),
         layout,
     });
     let restored = restore::restore(&context).await;
@@ -119,6 +124,26 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
     tokio::spawn(left.clean_up(context.clone()));
     let node = Node::new(context, restored);
     Ok(node)
+}
+
+/// Starts plugins and lets others connect, if the configuration has it so. What is returned keeps
+/// their socket.
+///
+/// # Errors
+/// [`StartError::Nri`]; a plugin that fails is none.
+pub async fn open_nri(config: &Config, node: &Node) -> Result<Option<nri::Socket>, StartError> {
+    let section = &config.nri;
+    if !section.enable_nri {
+        return Ok(None);
+    }
+    let settings = nri::Settings {
+        socket: (!section.nri_disable_connections).then(|| section.nri_listen.clone()),
+        plugin_dir: section.nri_plugin_dir.clone(),
+        config_dir: section.nri_plugin_config_dir.clone(),
+        registration: section.nri_plugin_registration_timeout,
+        request: section.nri_plugin_request_timeout,
+    };
+    Ok(nri::open(&node.context, settings).await?)
 }
 
 fn images_config(config: &Config) -> ImagesConfig {

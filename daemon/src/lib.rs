@@ -14,6 +14,7 @@ pub mod files;
 pub mod images;
 pub mod logging;
 pub mod network;
+pub mod nri;
 pub mod pods;
 pub mod rootfs;
 pub mod server;

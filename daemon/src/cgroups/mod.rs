@@ -101,6 +101,12 @@ impl Cgroups {
         name::container(self.driver, parent, id)
     }
 
+    /// The cgroup that a `cgroupsPath` names, if it is in the driver's form.
+    #[must_use]
+    pub fn named(&self, for_runtime: &str) -> Option<ContainerCgroup> {
+        name::named(self.driver, for_runtime)
+    }
+
     /// Path from the hierarchy's root of a shim's cgroup below its pod's.
     #[must_use]
     pub fn shim_path(&self, parent: &str, id: &SandboxId) -> String {

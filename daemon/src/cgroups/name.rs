@@ -43,6 +43,20 @@ pub(super) fn container(driver: Driver, parent: &str, id: &ContainerId) -> Conta
     }
 }
 
+/// The cgroup that a `cgroupsPath` of the driver's form names.
+pub(super) fn named(driver: Driver, for_runtime: &str) -> Option<ContainerCgroup> {
+    let path = match driver {
+        Driver::Cgroupfs => for_runtime.starts_with('/').then(|| absolute(for_runtime))?,
+        Driver::Systemd => {
+            let mut parts = for_runtime.split(':');
+            let (slice, prefix, name) = (parts.next()?, parts.next()?, parts.next()?);
+            let whole = parts.next().is_none() && slice.ends_with(".slice") && !name.is_empty();
+            whole.then(|| format!("{}/{prefix}-{name}.scope", expand_slice(slice)))?
+        }
+    };
+    Some(ContainerCgroup { path, for_runtime: for_runtime.to_owned() })
+}
+
 fn absolute(path: &str) -> String {
     format!("/{}", path.trim_matches('/'))
 }
@@ -79,6 +93,18 @@ mod tests {
         let cgroup = container(Driver::Cgroupfs, "kubepods/pod1/", &id());
         assert_eq!(cgroup.path, "/kubepods/pod1/crisp-c1");
         assert_eq!(cgroup.for_runtime, cgroup.path);
+    }
+
+    #[test]
+    fn a_name_in_the_drivers_form_is_found() {
+        let path = |driver, name| named(driver, name).map(|cgroup| cgroup.path);
+        assert_eq!(path(Driver::Cgroupfs, "/a/b/"), Some("/a/b".into()));
+        assert_eq!(path(Driver::Cgroupfs, "a.slice:b:c"), None);
+        let scope = Some("/a.slice/a-b.slice/x-c.scope".into());
+        assert_eq!(path(Driver::Systemd, "a-b.slice:x:c"), scope);
+        for wrong in ["/a/b", "a.slice:x", "a:x:c", "a.slice:x:c:d"] {
+            assert_eq!(path(Driver::Systemd, wrong), None, "{wrong}");
+        }
     }
 
     #[test]

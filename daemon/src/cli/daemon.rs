@@ -52,6 +52,8 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
     let hangup = signal(SignalKind::hangup())?;
 
     let node = daemon::begin(&config).await?;
+    // Plugins know all pods before anyone can ask for new ones.
+    let _plugins = daemon::open_nri(&config, &node).await?;
     let stats = Collector::new(node.clone(), config.stats.included_pod_metrics.clone());
     let sessions = Sessions::new(daemon::session_settings(&config));
     let cri = Cri::new(node, stats, sessions);
@@ -145,6 +147,7 @@ fn needs_restart(old: &Config, fresh: &Config) -> Vec<&'static str> {
         ("[runtime]", old.runtime != followed.runtime),
         ("[image]", old.image != followed.image),
         ("[network]", old.network != followed.network),
+        ("[nri]", old.nri != followed.nri),
         ("[stats]", old.stats != followed.stats),
         ("[deadlines]", old.deadlines != followed.deadlines),
     ]

@@ -38,6 +38,7 @@ macro_rules! entries {
 pub(super) use entries;
 
 entries!(
+    bool,
     String,
     Vec<String>,
     PathBuf,
@@ -64,6 +65,19 @@ pub(super) fn read_setting<S: Setting>(
             value: node.value.to_string(),
             reason,
         })),
+    }
+}
+
+impl Setting for bool {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Flag(flag) => Ok(*flag),
+            _ => Err("must be true or false".into()),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -45,6 +45,8 @@ section! {
         pub image: Image = Image::default(),
         /// Pod networks (CNI).
         pub network: Network = Network::default(),
+        /// Plugins that follow and adjust pods and containers (NRI).
+        pub nri: Nri = Nri::default(),
         /// Resource usage.
         pub stats: Stats = Stats::default(),
         /// How long a step may take before it is given up and undone, in seconds.
@@ -145,6 +147,26 @@ section! {
         pub plugin_dirs: Vec<PathBuf> = vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
         /// Name of the network that pods join. Empty for the first in `network_dir`.
         pub cni_default_network: String = String::new(),
+    }
+}
+
+section! {
+    /// Plugins that follow and adjust pods and containers (NRI).
+    pub struct Nri {
+        /// Whether there are any.
+        pub enable_nri: bool = true,
+        /// Socket to which plugins connect.
+        pub nri_listen: PathBuf = "/var/run/nri/nri.sock".into(),
+        /// Whether no plugin may connect: those that crisp starts itself are then all.
+        pub nri_disable_connections: bool = false,
+        /// Directory of programs, named INDEX-NAME, that crisp starts as plugins.
+        pub nri_plugin_dir: PathBuf = "/opt/nri/plugins".into(),
+        /// Directory of their configurations: INDEX-NAME.conf, else NAME.conf.
+        pub nri_plugin_config_dir: PathBuf = "/etc/nri/conf.d".into(),
+        /// Seconds in which a plugin must name itself, and then be synchronized.
+        pub nri_plugin_registration_timeout: Duration = secs(5),
+        /// Seconds in which a plugin must answer. One that does not is dropped.
+        pub nri_plugin_request_timeout: Duration = secs(2),
     }
 }
 
@@ -307,13 +329,14 @@ impl Config {
 
 /// Where a key that is unknown in its table is known: `[table] key`.
 pub(super) fn elsewhere(key: &str) -> Option<String> {
-    let tables: [(&str, &[&str]); 8] = [
+    let tables: [(&str, &[&str]); 9] = [
         ("", Config::KEYS),
         ("api", Api::KEYS),
         ("runtime", Runtime::KEYS),
         ("runtime.runtimes.NAME", RuntimeHandler::KEYS),
         ("image", Image::KEYS),
         ("network", Network::KEYS),
+        ("nri", Nri::KEYS),
         ("stats", Stats::KEYS),
         ("deadlines", Deadlines::KEYS),
     ];

@@ -3,13 +3,14 @@
 //! left to refuse.
 //!
 //! ```text
-//!  image ─▶ rootfs, image volumes ─▶ user ─▶ spec ─▶ bundle ─▶ task in the shim
+//!  image ─▶ rootfs, image volumes ─▶ user ─▶ spec ─▶ plugins ─▶ bundle ─▶ task in the shim
 //! ```
 
 use std::path::{Path, PathBuf};
 
 use crisp_podio::ContainerOptions;
 use crisp_words::{ContainerId, Stdio, bundle};
+use serde_json::Value;
 
 use super::{
     devices, erase,
@@ -20,26 +21,38 @@ use super::{
         RuntimeAbilities, SeccompChoice, SpecError, SpecErrorKind, SpecInput,
     },
     record::{ContainerRecord, Made},
-    release, signals,
+    release, resources, signals,
     spec::{ContainerConfig, Mount, MountSource, Stdin, Terminal},
     users::{self, ResolvedUser, UserRequest},
     volumes::{self, Volume},
 };
 use crate::{
+    cgroups::ContainerCgroup,
     files,
     images::Image,
+    nri::{self, Announced},
     pods::{
         context::Context,
         error::{FaultKind, PodError},
         handler::Handler,
         record::PodRecord,
         shim::{PodShim, runtime_limit},
-        spec::{Pairs, PidSharing, Privilege, SecurityProfile, Sharing},
+        spec::{Pairs, PidSharing, Privilege, Resources, SecurityProfile, Sharing},
         stages::{pod_files, sandbox},
     },
     rootfs::{IdMapping, IdRange},
     shims::{CreateTask, Options, StdioAddresses, TaskRef},
 };
+
+/// A container that was made.
+pub struct Created {
+    /// Facts found out meanwhile.
+    pub made: Made,
+    /// Resources in force: those asked for, as plugins changed them.
+    pub resources: Resources,
+    /// It is to be shown before this is dropped.
+    pub passage: Option<nri::Passage>,
+}
 
 /// A container that could not be made.
 #[derive(Debug)]
@@ -69,11 +82,19 @@ pub async fn create(
     shim: &PodShim,
     record: &ContainerRecord,
     target_pid: Option<u32>,
-) -> Result<Made, Failed> {
-    let error = match make(context, pod, shim, record, target_pid).await {
-        Ok(made) => return Ok(made),
+) -> Result<Created, Failed> {
+    let mut announced = None;
+    let made = make(context, pod, shim, record, target_pid, &mut announced).await;
+    let error = match made {
+        Ok((made, resources)) => {
+            let passage = announced.map(|announced| announced.passage);
+            return Ok(Created { made, resources, passage });
+        }
         Err(error) => error,
     };
+    if let Some(announced) = announced {
+        nri::undo_container(context, pod, record, announced).await;
+    }
     let undone = async {
         release::release(context, Some(shim), record).await?;
         erase::erase(context, &record.id).await
@@ -94,7 +115,8 @@ async fn make(
     shim: &PodShim,
     record: &ContainerRecord,
     target_pid: Option<u32>,
-) -> Result<Made, PodError> {
+    announced: &mut Option<Announced>,
+) -> Result<(Made, Resources), PodError> {
     let (id, config) = (&record.id, &record.config);
     let handler = context.handlers.choose(&pod.handler)?;
     let image = context
@@ -121,13 +143,21 @@ async fn make(
     let mut config = config.clone();
     config.security.namespaces = pod.config.namespaces.for_container(&config.security.namespaces);
     volumes::map_owners(context, pod, id, &mut config.mounts, &mut facts.sources).await?;
-    let config = &config;
-    let cgroup = context.cgroups.container(&pod.cgroup.path, id);
-    let prepared = Prepared { context, pod, handler, config, image: &image, rootfs: &rootfs };
-    let spec = prepared
-        .spec(&facts, &volumes, &cgroup.for_runtime, target_pid)
-        .map_err(|e| refused(id, e))?;
+    let mut prepared = Prepared {
+        context,
+        pod,
+        handler,
+        config,
+        image: &image,
+        rootfs: &rootfs,
+        facts,
+        volumes,
+        cgroup: context.cgroups.container(&pod.cgroup.path, id),
+        target_pid,
+    };
+    let spec = prepared.announced_spec(record, announced).await?;
     write_spec(&bundle_dir, &spec).map_err(|e| internal(id, "write spec", e))?;
+    let config = &prepared.config;
     let log_path = log_path(pod, config);
     let create = CreateTask {
         task: TaskRef::container(id),
@@ -140,7 +170,8 @@ async fn make(
         .create(create, runtime_limit(&context.limits))
         .await
         .map_err(|e| PodError::shim(format!("create container {id}"), e))?;
-    Ok(Made {
+    let Prepared { config, facts, volumes, cgroup, .. } = prepared;
+    let made = Made {
         image_id: image.id.to_string(),
         image_ref: image.digested_name(&config.image.image),
         user: facts.user,
@@ -148,7 +179,8 @@ async fn make(
         log_path,
         cgroup: cgroup.path,
         image_volumes: volumes.into_iter().map(|v| (v.container_path, v.image_id)).collect(),
-    })
+    };
+    Ok((made, config.resources))
 }
 
 fn invalid(
@@ -268,25 +300,82 @@ fn refused(id: &ContainerId, error: SpecError) -> PodError {
     PodError::step(format!("create container {id}"), kind, error)
 }
 
+/// All that a container's spec is made from.
 struct Prepared<'a> {
     context: &'a Context,
     pod: &'a PodRecord,
     handler: &'a Handler,
-    config: &'a ContainerConfig,
+    config: ContainerConfig,
     image: &'a Image,
     rootfs: &'a Path,
+    facts: Facts,
+    volumes: Vec<Volume>,
+    cgroup: ContainerCgroup,
+    target_pid: Option<u32>,
 }
 
 impl Prepared<'_> {
-    fn spec(
-        &self,
-        facts: &Facts,
-        volumes: &[Volume],
-        cgroups_path: &str,
-        target_pid: Option<u32>,
-    ) -> Result<::oci_spec::runtime::Spec, SpecError> {
-        let config = self.config;
-        let target = target_pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/pid")));
+    /// The spec, as plugins adjust it.
+    async fn announced_spec(
+        &mut self,
+        record: &ContainerRecord,
+        announced: &mut Option<Announced>,
+    ) -> Result<Value, PodError> {
+        let id = &record.id;
+        let spec = self.json(id)?;
+        let asked = nri::create_container(self.context, self.pod, record, &spec)
+            .await
+            .map_err(|e| PodError::step(format!("create container {id}"), FaultKind::Denied, e))?;
+        let adjust = &announced.insert(asked).adjust;
+        if *adjust == crisp_nri::ContainerAdjustment::new() {
+            return Ok(spec);
+        }
+        self.take_up(id, adjust).await?;
+        let mut spec = self.json(id)?;
+        nri::apply(&mut spec, adjust);
+        Ok(spec)
+    }
+
+    /// Adjustments that change the request itself: for them the same rules hold whoever asks.
+    async fn take_up(
+        &mut self,
+        id: &ContainerId,
+        adjust: &crisp_nri::ContainerAdjustment,
+    ) -> Result<(), PodError> {
+        let linux = &adjust.linux;
+        let limits = nri::to_request(&linux.resources);
+        self.config.resources = resources::update(&self.config.resources, &limits);
+        if let Some(score) = linux.oom_score_adj.as_ref() {
+            self.config.resources.oom_score_adj = score.value;
+        }
+        if !linux.cgroups_path.is_empty() {
+            let path = &linux.cgroups_path;
+            self.cgroup = self.context.cgroups.named(path).ok_or_else(|| {
+                let what = format!("cgroup {path:?} is not in the form of the cgroup driver");
+                PodError::step(format!("adjust container {id}"), FaultKind::Invalid, what)
+            })?;
+        }
+        if !adjust.cdi_devices.is_empty() {
+            let added = adjust.cdi_devices.iter().map(|device| device.name.clone());
+            let names: Vec<_> = self.config.cdi_devices.iter().cloned().chain(added).collect();
+            let edits =
+                tokio::task::spawn_blocking(move || super::cdi::resolve(&names, &cdi_dirs()));
+            self.facts.cdi = edits
+                .await
+                .map_err(|bug| internal(id, "read CDI devices", bug))?
+                .map_err(|e| invalid(id, e))?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, id: &ContainerId) -> Result<Value, PodError> {
+        let spec = self.spec().map_err(|e| refused(id, e))?;
+        serde_json::to_value(&spec).map_err(|e| internal(id, "write spec", e))
+    }
+
+    fn spec(&self) -> Result<::oci_spec::runtime::Spec, SpecError> {
+        let (config, facts) = (&self.config, &self.facts);
+        let target = self.target_pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/pid")));
         let input = SpecInput {
             pod: &self.pod.config,
             pod_id: &self.pod.id,
@@ -301,8 +390,8 @@ impl Prepared<'_> {
             hostname: &pod_files::hostname(self.pod),
             pod_files: &self.files(),
             rootfs: self.rootfs,
-            cgroups_path,
-            mounts: &resolve_mounts(&config.mounts, &facts.sources, volumes),
+            cgroups_path: &self.cgroup.for_runtime,
+            mounts: &resolve_mounts(&config.mounts, &facts.sources, &self.volumes),
             devices: &facts.devices,
             host_devices: &facts.host_devices,
             cdi: &facts.cdi,
@@ -381,7 +470,7 @@ fn resolve_mounts<'a>(
         .collect()
 }
 
-fn write_spec(bundle_dir: &Path, spec: &::oci_spec::runtime::Spec) -> std::io::Result<()> {
+fn write_spec(bundle_dir: &Path, spec: &Value) -> std::io::Result<()> {
     let text = serde_json::to_vec(spec)?;
     std::fs::write(bundle_dir.join(bundle::CONFIG), text)
 }

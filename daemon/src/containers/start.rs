@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! StartContainer.
 
-use crisp_words::ContainerId;
-
-use super::record::Run;
+use super::record::{ContainerRecord, Run};
 use crate::{
+    nri,
     pods::{
         clock,
         context::Context,
-        error::PodError,
+        error::{FaultKind, PodError},
+        record::PodRecord,
         shim::{PodShim, runtime_limit},
     },
     shims::TaskRef,
@@ -17,8 +17,17 @@ use crate::{
 /// Starts a created container's process.
 ///
 /// # Errors
-/// [`PodError`] when the OCI runtime could not start it.
-pub async fn start(context: &Context, shim: &PodShim, id: &ContainerId) -> Result<Run, PodError> {
+/// [`PodError`] when a plugin does not allow it, or the OCI runtime could not start it.
+pub async fn start(
+    context: &Context,
+    pod: &PodRecord,
+    shim: &PodShim,
+    record: &ContainerRecord,
+) -> Result<Run, PodError> {
+    let id = &record.id;
+    nri::start_container(context, pod, record).await.map_err(|error| {
+        PodError::step(format!("start container {id}"), FaultKind::Denied, error)
+    })?;
     let limit = runtime_limit(&context.limits);
     let pid = shim
         .client

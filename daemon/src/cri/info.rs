@@ -74,6 +74,7 @@ impl Cri {
             "runroot": context.layout.run(),
             "defaultHandler": context.handlers.default_handler().name,
             "handlers": handlers,
+            "nriPlugins": context.nri.show(),
         });
         HashMap::from([("config".to_owned(), info.to_string())])
     }

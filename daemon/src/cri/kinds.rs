@@ -20,6 +20,7 @@ impl Classify for PodError {
                 FaultKind::NotFound => Kind::NotFound,
                 FaultKind::RroUnsupported => Kind::RroUnsupported,
                 FaultKind::ImageVolume => Kind::ImageVolumeMountFailed,
+                FaultKind::Denied => Kind::Denied,
                 FaultKind::Unavailable => Kind::Unavailable,
                 FaultKind::Deadline => Kind::Deadline,
                 FaultKind::DiskFull => Kind::Exhausted,

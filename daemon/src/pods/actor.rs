@@ -3,7 +3,11 @@
 //! runs the pieces of work that [`PodState::steps`] allows, records their outcome, and shows the
 //! result as one [`PodView`].
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crisp_words::ContainerId;
 use tokio::{
@@ -14,7 +18,7 @@ use tokio::{
 
 use super::{
     context::Context,
-    error::PodError,
+    error::{FaultKind, PodError},
     message::{Message, PodView, Reply},
     record::{Answer, PodPhase, PodRecord},
     shim::PodShim,
@@ -22,25 +26,47 @@ use super::{
     state::{Ask, Goal, PodGoal, PodState, PodWork, Seat, Step, Verdict, Work},
     teardown::{self, Left},
 };
-use crate::containers::{
-    self, create,
-    record::{Cause, ContainerRecord, Exit, HostState, Made, Phase, Run},
-    spec::ContainerConfig,
+use crate::{
+    containers::{
+        self, create,
+        record::{Cause, ContainerRecord, Exit, HostState, Phase, Run},
+        spec::ContainerConfig,
+    },
+    nri::{self, Happened},
 };
 
 /// How a piece of work ended.
 enum Outcome {
-    Created(ContainerId, Result<Made, create::Failed>),
+    Created(ContainerId, Result<Box<create::Created>, create::Failed>),
     Started(ContainerId, Result<Run, PodError>),
     Stopped(ContainerId, Result<(), PodError>),
     Updated(ContainerId, Result<Box<Resources>, PodError>),
+    Adjusted(ContainerId, Result<Box<Resources>, PodError>, Reply<()>),
+    Told(ContainerId),
+    PodUpdate(PodUpdate, Result<(), PodError>),
+    ToldOfPod,
     Released(ContainerId, Result<(), PodError>),
-    Erased(ContainerId, Result<(), PodError>),
+    /// What is going is shown no more before the passage is dropped.
+    Erased(ContainerId, Result<(), PodError>, nri::Passage),
     Exited(ContainerId, Exit),
     TornDown(Vec<Left>),
-    PodErased(Result<(), PodError>),
+    PodErased(Result<(), PodError>, nri::Passage),
     ShimGone,
     ShimAsked,
+}
+
+/// New sums of resources.
+struct PodUpdate {
+    overhead: Option<Box<Resources>>,
+    resources: Option<Box<Resources>>,
+    reply: Reply<()>,
+}
+
+/// Ends that plugins have been told of: a retry after a failure does not tell them again.
+#[derive(Default)]
+struct EndsTold {
+    containers: HashSet<ContainerId>,
+    pod: bool,
 }
 
 /// Who waits for what about one container.
@@ -75,6 +101,7 @@ pub struct Actor {
     remove_waiting: Vec<Reply<()>>,
     /// Requests to be asked again when some work has ended.
     parked: Vec<Message>,
+    ends_told: EndsTold,
 }
 
 /// What a pod's task begins with.
@@ -123,6 +150,7 @@ pub fn open(context: Arc<Context>, beginning: Beginning) -> (Door, Actor) {
         stop_waiting: Vec::new(),
         remove_waiting: Vec::new(),
         parked: Vec::new(),
+        ends_told: EndsTold::default(),
     };
     (Door { inbox: send, view: seen, shim }, actor)
 }
@@ -196,15 +224,11 @@ impl Actor {
             Message::Stop(id, timeout, reply) => self.take_stop(id, timeout, reply),
             Message::Remove(id, reply) => self.take_remove(id, reply),
             Message::Update(id, resources, reply) => self.take_update(id, resources, reply),
+            Message::Adjust(id, asked, reply) => self.take_adjust(id, asked, reply),
             Message::StopPod(reply) => self.take_stop_pod(reply),
             Message::RemovePod(reply) => self.take_remove_pod(reply),
             Message::UpdatePod { overhead, resources, reply } => {
-                let record = Arc::make_mut(&mut self.state.record);
-                record.config.overhead = overhead.map(|r| *r).or(record.config.overhead.take());
-                record.config.resources = resources.map(|r| *r).or(record.config.resources.take());
-                let saved = self.save_pod();
-                self.show();
-                answer(reply, saved);
+                self.take_update_pod(PodUpdate { overhead, resources, reply });
             }
             Message::Told => {
                 Arc::make_mut(&mut self.state.record).answer = Answer::Given;
@@ -264,7 +288,7 @@ impl Actor {
                 // Of a container that was not begun there is only the record.
                 Err(error) => Err(create::Failed { error, left: create::Left::Something }),
             };
-            Outcome::Created(id, made)
+            Outcome::Created(id, made.map(Box::new))
         });
     }
 
@@ -295,10 +319,10 @@ impl Actor {
                     return answer(reply, Err(self.no_shim()));
                 };
                 self.waiting(&id).start.push(reply);
-                self.set_work(&id, Work::Start);
-                let context = self.context.clone();
+                let Some(record) = self.set_work(&id, Work::Start) else { return };
+                let (context, pod) = (self.context.clone(), self.state.record.clone());
                 self.work.spawn(async move {
-                    let started = containers::start::start(&context, &shim, &id).await;
+                    let started = containers::start::start(&context, &pod, &shim, &record).await;
                     Outcome::Started(id, started)
                 });
             }
@@ -382,17 +406,78 @@ impl Actor {
                 // A stop in flight keeps its place; an update does not stand in its way.
                 seat.work = seat.work.or(Some(Work::Update));
                 let record = seat.record.clone();
-                let context = self.context.clone();
+                let (context, pod) = (self.context.clone(), self.state.record.clone());
                 self.waiting(&id).update.push(reply);
                 self.work.spawn(async move {
                     let updated =
-                        containers::update::update(&context, &shim, &record, &resources).await;
+                        containers::update::update(&context, &pod, &shim, &record, &resources)
+                            .await;
                     Outcome::Updated(id, updated.map(Box::new))
                 });
             }
             Verdict::Refuse(error) => answer(reply, Err(error)),
             _ => self.parked.push(Message::Update(id, resources, reply)),
         }
+    }
+
+    /// Carried out beside other work: the OCI runtime takes limits at any time, and what is in
+    /// the way may wait for the plugin that asks.
+    fn take_adjust(
+        &mut self,
+        id: ContainerId,
+        asked: Box<crisp_nri::LinuxResources>,
+        reply: Reply<()>,
+    ) {
+        let seat = self.state.containers.get(&id).filter(|seat| seat.record.is_visible());
+        let Some(seat) = seat else {
+            return answer(reply, Err(PodError::NoContainer(id.to_string())));
+        };
+        if !matches!(seat.record.phase, Phase::Created | Phase::Running(_)) {
+            let state = "not running";
+            let wanted = "limits are changed on a created or running container";
+            return answer(reply, Err(PodError::ContainerState { id, state, wanted }));
+        }
+        let (Some(shim), record) = (self.shim.clone(), seat.record.clone()) else {
+            return answer(reply, Err(self.no_shim()));
+        };
+        let context = self.context.clone();
+        self.work.spawn(async move {
+            let adjusted = containers::update::adjust(&context, &shim, &record, &asked).await;
+            Outcome::Adjusted(id, adjusted.map(Box::new), reply)
+        });
+    }
+
+    fn take_update_pod(&mut self, update: PodUpdate) {
+        if self.context.nri.is_idle() {
+            return self.settle_pod_update(update, Ok(()));
+        }
+        let (context, pod) = (self.context.clone(), self.state.record.clone());
+        self.work.spawn(async move {
+            let (overhead, sum) = (update.overhead.as_deref(), update.resources.as_deref());
+            let allowed = nri::update_pod(&context, &pod, overhead, sum).await;
+            let step = || format!("update pod {}", pod.id);
+            let allowed = allowed.map_err(|e| PodError::step(step(), FaultKind::Denied, e));
+            Outcome::PodUpdate(update, allowed)
+        });
+    }
+
+    fn settle_pod_update(&mut self, update: PodUpdate, allowed: Result<(), PodError>) {
+        let PodUpdate { overhead, resources, reply } = update;
+        let saved = allowed.and_then(|()| {
+            let record = Arc::make_mut(&mut self.state.record);
+            record.config.overhead = overhead.map(|r| *r).or(record.config.overhead.take());
+            record.config.resources = resources.map(|r| *r).or(record.config.resources.take());
+            self.save_pod()
+        });
+        self.show();
+        if saved.is_ok() && !self.context.nri.is_idle() {
+            let (context, pod) = (self.context.clone(), self.state.record.clone());
+            self.work.spawn(async move {
+                nri::updated_pod(&context, &pod).await;
+                Outcome::ToldOfPod
+            });
+        }
+        answer(reply, saved);
     }
 
     fn take_stop_pod(&mut self, reply: Reply<()>) {
@@ -457,20 +542,25 @@ impl Actor {
     fn begin_release(&mut self, id: &ContainerId) {
         let Some(record) = self.set_work(id, Work::Release) else { return };
         let (context, shim, id) = (self.context.clone(), self.shim.clone(), id.clone());
+        let pod = self.state.record.clone();
+        // Plugins know of no container that was not made.
+        let tell = record.made.is_some() && self.ends_told.containers.insert(id.clone());
         self.work.spawn(async move {
+            if tell {
+                nri::stop_container(&context, &pod, &record).await;
+            }
             let released = containers::release::release(&context, shim.as_deref(), &record).await;
             Outcome::Released(id, released)
         });
     }
 
     fn begin_erase(&mut self, id: &ContainerId) {
-        if self.set_work(id, Work::Erase).is_none() {
-            return;
-        }
-        let (context, id) = (self.context.clone(), id.clone());
+        let Some(record) = self.set_work(id, Work::Erase) else { return };
+        let (context, pod, id) = (self.context.clone(), self.state.record.clone(), id.clone());
         self.work.spawn(async move {
+            let passage = nri::remove_container(&context, &pod, &record).await;
             let erased = containers::erase::erase(&context, &id).await;
-            Outcome::Erased(id, erased)
+            Outcome::Erased(id, erased, passage)
         });
     }
 
@@ -478,7 +568,11 @@ impl Actor {
         self.state.work = Some(PodWork::Teardown);
         let (context, pod, shim) =
             (self.context.clone(), self.state.record.clone(), self.shim.clone());
+        let tell = !std::mem::replace(&mut self.ends_told.pod, true);
         self.work.spawn(async move {
+            if tell {
+                nri::stop_pod(&context, &pod).await;
+            }
             Outcome::TornDown(teardown::teardown(&context, &pod, shim.as_deref()).await)
         });
     }
@@ -486,7 +580,10 @@ impl Actor {
     fn begin_erase_pod(&mut self) {
         self.state.work = Some(PodWork::Erase);
         let (context, pod) = (self.context.clone(), self.state.record.clone());
-        self.work.spawn(async move { Outcome::PodErased(teardown::erase(&context, &pod).await) });
+        self.work.spawn(async move {
+            let passage = nri::remove_pod(&context, &pod).await;
+            Outcome::PodErased(teardown::erase(&context, &pod).await, passage)
+        });
     }
 
     /// Takes note of how a piece of work ended; true when the pod is no more.
@@ -496,24 +593,63 @@ impl Actor {
             Outcome::Started(id, run) => self.settle_started(id, run),
             Outcome::Stopped(id, stopped) => self.settle_stopped(&id, stopped),
             Outcome::Updated(id, updated) => self.settle_updated(&id, updated),
+            Outcome::Adjusted(id, adjusted, reply) => self.settle_adjusted(&id, adjusted, reply),
+            Outcome::Told(id) => self.clear_work(&id),
+            Outcome::PodUpdate(update, allowed) => self.settle_pod_update(update, allowed),
             Outcome::Released(id, released) => self.settle_released(&id, released),
-            Outcome::Erased(id, erased) => self.settle_erased(&id, erased),
+            Outcome::Erased(id, erased, _passage) => self.settle_erased(&id, erased),
             Outcome::Exited(id, exit) => self.settle_exited(&id, exit),
             Outcome::TornDown(left) => self.settle_torn_down(left),
-            Outcome::PodErased(erased) => return self.settle_pod_erased(erased),
+            Outcome::PodErased(erased, _passage) => return self.settle_pod_erased(erased),
             Outcome::ShimGone => self.settle_shim_gone(),
-            Outcome::ShimAsked => {}
+            Outcome::ShimAsked | Outcome::ToldOfPod => {}
         }
         false
     }
 
-    fn settle_created(&mut self, id: ContainerId, made: Result<Made, create::Failed>) {
+    /// Tells plugins of what became of a container; its next piece of work waits for it.
+    fn tell(&mut self, id: &ContainerId, what: Happened) {
+        if self.context.nri.is_idle()
+            || self.state.containers.get(id).is_none_or(|seat| seat.work.is_some())
+        {
+            return;
+        }
+        let Some(record) = self.set_work(id, Work::Tell) else { return };
+        let (context, pod, id) = (self.context.clone(), self.state.record.clone(), id.clone());
+        self.work.spawn(async move {
+            nri::happened(&context, &pod, &record, what).await;
+            Outcome::Told(id)
+        });
+    }
+
+    fn settle_adjusted(
+        &mut self,
+        id: &ContainerId,
+        adjusted: Result<Box<Resources>, PodError>,
+        reply: Reply<()>,
+    ) {
+        let result = adjusted.map(|resources| {
+            self.change(id, |record| record.resources = *resources);
+            self.show();
+        });
+        answer(reply, result);
+    }
+
+    fn settle_created(
+        &mut self,
+        id: ContainerId,
+        made: Result<Box<create::Created>, create::Failed>,
+    ) {
         self.clear_work(&id);
         let replies = std::mem::take(&mut self.waiting(&id).create);
+        let mut passage = None;
         let failure = match made {
-            Ok(made) => {
+            Ok(created) => {
+                let create::Created { made, resources, passage: coming } = *created;
+                passage = coming;
                 let written = self.try_change(&id, |record| {
                     record.made = Some(made);
+                    record.resources = resources;
                     record.phase = Phase::Created;
                 });
                 written.err().map(|error| (error, create::Left::Something))
@@ -532,6 +668,8 @@ impl Actor {
             return answer_all(replies, &Err(error));
         }
         self.context.events.created(&id, &self.show());
+        drop(passage);
+        self.tell(&id, Happened::Created);
         let told = replies.into_iter().fold(false, |told, r| r.send(Ok(id.clone())).is_ok() | told);
         if told {
             self.change(&id, |record| record.answer = Answer::Given);
@@ -565,6 +703,7 @@ impl Actor {
                 self.watch_exit(&id, run.clone());
                 self.change(&id, |record| record.phase = Phase::Running(run));
                 self.context.events.started(&id, &self.show());
+                self.tell(&id, Happened::Started);
                 Ok(())
             }
             Err(error) => {
@@ -625,6 +764,7 @@ impl Actor {
         let result = updated.map(|resources| {
             self.change(id, |record| record.resources = *resources);
             self.show();
+            self.tell(id, Happened::Updated);
         });
         answer_all(replies, &result);
     }
@@ -657,6 +797,7 @@ impl Actor {
             return self.fail(id, error);
         }
         self.state.containers.remove(id);
+        self.ends_told.containers.remove(id);
         self.context.forget_container(id);
         self.context.events.deleted(id, &self.show());
         if let Some(waiting) = self.waiting.remove(id) {

@@ -29,6 +29,7 @@ use crate::{
     containers::{host::HostFacts, record::ContainerRecord},
     images::Images,
     network::Network,
+    nri::Nri,
     rootfs::Rootfs,
     shims::{Dialect, Launch, Launcher},
     store::{self, Layout},
@@ -66,6 +67,8 @@ pub struct Context {
     pub index: Index,
     /// All sandboxes' metadata.
     pub names: Names,
+    /// Plugins that follow and adjust pods and containers.
+    pub nri: Nri,
 }
 
 /// Where shims put themselves.

@@ -102,6 +102,8 @@ pub enum FaultKind {
     RroUnsupported,
     /// An image volume cannot be mounted.
     ImageVolume,
+    /// An NRI plugin does not allow it.
+    Denied,
     /// Something is not reachable for now.
     Unavailable,
     /// A program that a shim waited for did not end in time.

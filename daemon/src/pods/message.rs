@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crisp_nri::LinuxResources;
 use crisp_words::ContainerId;
 use tokio::sync::oneshot;
 
@@ -28,6 +29,9 @@ pub enum Message {
     Remove(ContainerId, Reply<()>),
     /// Change a container's limits.
     Update(ContainerId, Box<Resources>, Reply<()>),
+    /// Change a container's limits as an NRI plugin asks. Waits for nothing: the work in its way
+    /// may wait for the plugin.
+    Adjust(ContainerId, Box<LinuxResources>, Reply<()>),
     /// Stop the sandbox.
     StopPod(Reply<()>),
     /// Stop and remove the sandbox.

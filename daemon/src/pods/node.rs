@@ -93,7 +93,7 @@ impl Node {
     async fn make(&self, mut record: PodRecord, handler: &Handler) -> Result<SandboxId, PodError> {
         let id = record.id.clone();
         match run::run(&self.context, &mut record, handler).await {
-            Ok(shim) => {
+            Ok((shim, _passage)) => {
                 let beginning = Beginning { record, containers: Vec::new(), shim: Some(shim) };
                 let view = self.open(beginning);
                 self.context.events.started_pod(&view);

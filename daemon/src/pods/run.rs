@@ -6,6 +6,8 @@
 //!                        ├─▶ cgroup ─▶ shim ─▶ sandbox ───┤
 //!                        └─▶ resolv.conf, shm ────────────┘
 //! ```
+//!
+//! Plugins are asked last, before the sandbox counts as ready.
 
 use std::net::IpAddr;
 
@@ -18,7 +20,7 @@ use super::{
     stages::{cgroup, namespaces, network, pod_files, sandbox},
     teardown::{self, Left},
 };
-use crate::files;
+use crate::{files, nri};
 
 /// A sandbox that could not be made.
 #[derive(Debug)]
@@ -29,7 +31,8 @@ pub struct Failed {
     pub left: Vec<Left>,
 }
 
-/// Makes the sandbox of `record`, or leaves the host as it was.
+/// Makes the sandbox of `record`, or leaves the host as it was. It is to be shown before the
+/// passage is dropped.
 ///
 /// # Errors
 /// [`Failed`]: the first error, and what the undo could not put back.
@@ -37,11 +40,11 @@ pub async fn run(
     context: &Context,
     record: &mut PodRecord,
     handler: &Handler,
-) -> Result<PodShim, Failed> {
+) -> Result<(PodShim, nri::Passage), Failed> {
     let made = make(context, record, handler).await;
     let (error, shim) = match made {
-        Ok(shim) => match finish(context, record, &shim) {
-            Ok(()) => return Ok(shim),
+        Ok(shim) => match announce(context, record, &shim).await {
+            Ok(passage) => return Ok((shim, passage)),
             Err(error) => (error, Some(shim)),
         },
         Err((error, shim)) => (error, shim),
@@ -101,6 +104,22 @@ async fn make_sandbox(
         Ok(()) => Ok(shim),
         Err(error) => Err((error, Some(shim))),
     }
+}
+
+/// Tells plugins of the sandbox, then takes it for ready.
+async fn announce(
+    context: &Context,
+    record: &mut PodRecord,
+    shim: &PodShim,
+) -> Result<nri::Passage, PodError> {
+    let passage = nri::run_pod(context, record).await.map_err(|error| {
+        PodError::step(format!("run pod {}", record.id), FaultKind::Denied, error)
+    })?;
+    if let Err(error) = finish(context, record, shim) {
+        nri::undo_pod(context, record, passage).await;
+        return Err(error);
+    }
+    Ok(passage)
 }
 
 fn finish(context: &Context, record: &mut PodRecord, shim: &PodShim) -> Result<(), PodError> {

@@ -93,6 +93,8 @@ pub enum Work {
     Stop,
     /// Its limits are being changed.
     Update,
+    /// Plugins are told of what became of it.
+    Tell,
     /// What it held of the host is being given back.
     Release,
     /// What is left of it is being removed.
@@ -241,7 +243,9 @@ impl PodState {
 
     fn admit_update(&self, seat: &Seat) -> Verdict {
         match (&seat.record.phase, seat.work) {
-            (Phase::Created | Phase::Running(_), Some(Work::Start | Work::Update)) => Verdict::Wait,
+            (Phase::Created | Phase::Running(_), Some(Work::Start | Work::Update | Work::Tell)) => {
+                Verdict::Wait
+            }
             (Phase::Running(_), Some(Work::Stop)) | (Phase::Created | Phase::Running(_), None)
                 if seat.goal == Goal::Keep =>
             {
@@ -342,7 +346,9 @@ impl Seat {
 fn admit_stop(seat: &Seat) -> Verdict {
     match (&seat.record.phase, seat.work) {
         (Phase::Running(_), Some(Work::Stop)) => Verdict::Join,
-        (Phase::Running(_) | Phase::Created, Some(Work::Start | Work::Update)) => Verdict::Wait,
+        (Phase::Running(_) | Phase::Created, Some(Work::Start | Work::Update | Work::Tell)) => {
+            Verdict::Wait
+        }
         (Phase::Running(_), None) => Verdict::Go,
         _ => Verdict::Done,
     }

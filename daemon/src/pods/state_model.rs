@@ -202,7 +202,7 @@ impl World {
                 self.record(id).unwrap().phase = Phase::Exited(ended(Cause::StartFailed));
             }
             (Work::Stop, true) => self.exit(id),
-            (Work::Update, _) => {}
+            (Work::Update | Work::Tell, _) => {}
             (Work::Release, true) => {
                 let record = self.record(id).unwrap();
                 record.host = HostState::Released;

@@ -177,7 +177,9 @@ fn configuration(dir: &Path, registry: &Path) -> String {
          [image]\n\
          registries_conf = \"{registry}/registries.conf\"\n\
          [network]\n\
-         network_dir = \"{dir}/net.d\"\n"
+         network_dir = \"{dir}/net.d\"\n\
+         [nri]\n\
+         nri_listen = \"{dir}/nri.sock\"\n"
     )
 }
 
