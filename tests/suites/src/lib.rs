@@ -9,6 +9,7 @@ pub mod fake;
 pub mod faults;
 pub mod log_check;
 pub mod node;
+pub mod nri;
 pub mod proc;
 pub mod restart;
 pub mod sessions;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system suites: `crisp-suites restart|faults|sessions|budgets|bench`.
+//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crisp_suites::{bench, budgets, faults, restart, sessions, stage};
+use crisp_suites::{bench, budgets, faults, nri, restart, sessions, stage};
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Suite {
     Sessions(stage::Plan),
     /// What crisp may use, in bytes, threads and time.
     Budgets(stage::Plan),
+    /// Plugins hear, adjust, fail and hang.
+    Nri(stage::Plan),
     /// Times beside another runtime's, in the same run.
     Bench(bench::Plan),
 }
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
         Suite::Faults(plan) => stage::run(&plan, faults::CASES).await,
         Suite::Sessions(plan) => stage::run(&plan, sessions::CASES).await,
         Suite::Budgets(plan) => stage::run(&plan, budgets::CASES).await,
+        Suite::Nri(plan) => stage::run(&plan, nri::CASES).await,
         Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
     };
     match done {
