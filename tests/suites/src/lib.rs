@@ -7,6 +7,7 @@ pub mod budgets;
 pub mod dice;
 pub mod fake;
 pub mod faults;
+pub mod kubelet;
 pub mod log_check;
 pub mod node;
 pub mod nri;

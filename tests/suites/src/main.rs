@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|bench`.
+//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|kubelet|bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crisp_suites::{bench, budgets, faults, nri, restart, sessions, stage};
+use crisp_suites::{bench, budgets, faults, kubelet, nri, restart, sessions, stage};
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Suite {
     Budgets(stage::Plan),
     /// Plugins hear, adjust, fail and hang.
     Nri(stage::Plan),
+    /// A real kubelet on crisp, with static pods.
+    Kubelet(kubelet::Plan),
     /// Times beside another runtime's, in the same run.
     Bench(bench::Plan),
 }
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
         Suite::Sessions(plan) => stage::run(&plan, sessions::CASES).await,
         Suite::Budgets(plan) => stage::run(&plan, budgets::CASES).await,
         Suite::Nri(plan) => stage::run(&plan, nri::CASES).await,
+        Suite::Kubelet(plan) => kubelet::run(&plan).await,
         Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
     };
     match done {
