@@ -5,30 +5,29 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     cgroups::{Cgroups, Driver},
-    config::{self, CgroupManager, Config, RuntimeType, SystemdPresence},
+    config::{self, CgroupManager, Config, SystemdPresence},
     containers::host::HostFacts,
     files,
+    handlers::{SHIM, Workshop},
     images::{Images, ImagesConfig, Patience},
     network::{Network, Settings, cni::Choice},
     nri::{self, Nri},
     pods::{
         context::{Context, ShimCgroup},
         events::Events,
-        handler::{Handler, Handlers, OciRuntime, ProbeError},
+        handler::ProbeError,
         index::Index,
         limits::Limits,
         names::Names,
         node::Node,
-        restore, shim,
+        ooms::{self, Ooms},
+        restore,
     },
     rootfs::Rootfs,
     sessions::{self, ticket::TlsFiles},
-    shims::{Launcher, Verbosity},
+    shims::{self, EventServer, Launcher, Verbosity},
     store::Layout,
 };
-
-/// Name of crisp's own shim.
-const SHIM: &str = "containerd-shim-crisp-v1";
 
 /// Why the daemon cannot begin. Each names the thing and the cause.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +89,8 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
     crate::network::netns::share(&layout.pods())?;
     let host = HostFacts::collect()?;
     let limits = limits(config);
-    let handlers = handlers(config, &limits).await?;
+    let workshop = Workshop { config, limits: &limits, cgroups: shim_driver(driver(config)) };
+    let handlers = workshop.handlers().await?;
     let images = Images::open(images_config(config))?;
     let context = Arc::new(Context {
         rootfs: Rootfs::open(images.clone(), layout.root())?,
@@ -101,7 +101,7 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
         handlers,
         launcher: Launcher::new(
             config.runtime.shim_namespace.clone(),
-            layout.run().join("events.sock"),
+            events_socket(&layout),
             std::env::current_exe().unwrap_or_default(),
             Verbosity::Normal,
         ),
@@ -116,8 +116,10 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
         index: Index::default(),
         names: Names::default(),
         nri: Nri::default(),
+        ooms: Ooms::default(),
         layout,
     });
+    hear_shims(&context).await;
     let restored = restore::restore(&context).await;
     // Listed before the first request: what is made from now on is no left-over.
     let left = restore::left_over(&context, &restored).await;
@@ -144,6 +146,26 @@ pub async fn open_nri(config: &Config, node: &Node) -> Result<Option<nri::Socket
         request: section.nri_plugin_request_timeout,
     };
     Ok(nri::open(&node.context, settings).await?)
+}
+
+/// Listens to what shims publish. Nothing depends on it but the reason of an exit: a daemon that
+/// cannot listen goes on.
+async fn hear_shims(context: &Arc<Context>) {
+    let socket = events_socket(&context.layout);
+    match EventServer::bind(&socket).await {
+        Ok(server) => {
+            let (hints, context) = (server.subscribe(), context.clone());
+            tokio::spawn(async move {
+                ooms::listen(context, hints).await;
+                server.shutdown().await;
+            });
+        }
+        Err(error) => tracing::warn!(%error, "events of shims are not heard"),
+    }
+}
+
+fn events_socket(layout: &Layout) -> PathBuf {
+    layout.run().join("events.sock")
 }
 
 fn images_config(config: &Config) -> ImagesConfig {
@@ -200,6 +222,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
+fn shim_driver(driver: Driver) -> shims::CgroupDriver {
+    match driver {
+        Driver::Cgroupfs => shims::CgroupDriver::Cgroupfs,
+        Driver::Systemd => shims::CgroupDriver::Systemd,
+    }
+}
+
 fn driver(config: &Config) -> Driver {
     let systemd = match std::path::Path::new("/run/systemd/system").exists() {
         true => SystemdPresence::Running,
@@ -209,50 +238,4 @@ fn driver(config: &Config) -> Driver {
         CgroupManager::Systemd => Driver::Systemd,
         CgroupManager::Cgroupfs | CgroupManager::Auto => Driver::Cgroupfs,
     }
-}
-
-async fn handlers(config: &Config, limits: &Limits) -> Result<Handlers, StartError> {
-    let resolved = config::Handlers::resolve(config, config::find_program)?;
-    for error in resolved.missing() {
-        tracing::warn!(%error, "handler is not usable");
-    }
-    let binary = config.runtime.shim_path.clone().or_else(|| shim::find_binary(SHIM));
-    let binary = binary.ok_or(StartError::NoShim)?;
-    let mut usable = Vec::new();
-    let mut default = None;
-    for handler in resolved.iter() {
-        let is_default = handler.name == resolved.default_handler().name;
-        match probe(handler, &binary, limits).await {
-            Ok(handler) if is_default => default = Some(handler),
-            Ok(handler) => usable.push(handler),
-            // Without configuration, the first that works is the default.
-            Err(source) if is_default && !config.runtime.default_runtime.is_empty() => {
-                return Err(StartError::DefaultHandler { name: handler.name.clone(), source });
-            }
-            Err(error) => tracing::warn!(handler = handler.name, %error, "handler not usable"),
-        }
-    }
-    let default = match default {
-        Some(default) => default,
-        None if !usable.is_empty() => usable.remove(0),
-        None => return Err(config::HandlerError::NoRuntime.into()),
-    };
-    Ok(Handlers::new(default, usable))
-}
-
-async fn probe(
-    handler: &config::Handler,
-    shim: &std::path::Path,
-    limits: &Limits,
-) -> Result<Handler, ProbeError> {
-    if handler.kind != RuntimeType::Oci {
-        return Err(ProbeError::NotServed(handler.program.clone()));
-    }
-    let runtime = OciRuntime {
-        kind: crisp_runtimes::Kind::of_binary(&handler.program),
-        binary: handler.program.clone(),
-        root: handler.state_root.clone(),
-    };
-    let abilities = Handler::probe(&runtime, limits.shim_call).await?;
-    Ok(Handler { name: handler.name.clone(), shim: shim.to_owned(), runtime, abilities })
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! crisp: a Kubernetes container runtime with one shim process per pod.
 
+mod handlers;
 mod process_group;
 mod sys;
 

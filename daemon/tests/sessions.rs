@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{Seek, Write},
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -70,7 +70,11 @@ impl Session {
             tls,
             unused,
             stall: LONG,
-            work: Work::Forward(Forward { pod: SandboxId::new("pod").unwrap(), namespace: None }),
+            work: Work::Forward(Forward {
+                pod: SandboxId::new("pod").unwrap(),
+                namespace: None,
+                addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            }),
         };
         let mut file: File = tempfile::tempfile().unwrap();
         file.write_all(&serde_json::to_vec(&ticket).unwrap()).unwrap();

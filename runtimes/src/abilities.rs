@@ -40,7 +40,8 @@ const OLDEST_OCI: &str = "1.0.2";
 
 impl Abilities {
     /// What may be assumed of a runtime that does not tell.
-    pub(crate) fn oldest() -> Self {
+    #[must_use]
+    pub fn oldest() -> Self {
         Self {
             oci_version: OLDEST_OCI.to_owned(),
             recursive_read_only: false,

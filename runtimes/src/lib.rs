@@ -11,6 +11,7 @@ mod detect;
 mod dialect;
 mod failure;
 mod kind;
+pub mod preset;
 
 pub use abilities::{Abilities, FeaturesError};
 pub use argv::{Argv, Bundle, CgroupDriver, ExecFiles, Force, Runtime, Tty};

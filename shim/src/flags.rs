@@ -37,6 +37,8 @@ pub(crate) enum Verb {
     Info,
     /// Internal: make the namespaces of a sandbox, as a child of the server.
     MakeNamespaces,
+    /// Internal: print the program that waits in a sandbox, for sandboxes of other shims.
+    PrintInit,
 }
 
 /// A command line that is none of a shim.
@@ -98,7 +100,7 @@ impl Flags {
 
     fn check(self) -> Result<Self, FlagError> {
         match self.verb {
-            Verb::Version | Verb::Info | Verb::MakeNamespaces => Ok(self),
+            Verb::Version | Verb::Info | Verb::MakeNamespaces | Verb::PrintInit => Ok(self),
             _ if self.id.is_empty() => Err(FlagError::Empty("id")),
             _ if self.namespace.is_empty() => Err(FlagError::Empty("namespace")),
             _ => Ok(self),
@@ -113,6 +115,7 @@ fn verb(word: &str) -> Result<Verb, FlagError> {
         "io" => Ok(Verb::Io),
         "serve-io" => Ok(Verb::ServeIo),
         "make-namespaces" => Ok(Verb::MakeNamespaces),
+        "print-init" => Ok(Verb::PrintInit),
         _ => Err(FlagError::UnknownVerb(word.to_owned())),
     }
 }

@@ -130,6 +130,15 @@ impl Cgroups {
         Ok(self.hierarchies.directories(path).filter(|directory| directory.is_dir()).collect())
     }
 
+    /// Moves a process, with all its threads, into a cgroup that is made if it is not there.
+    ///
+    /// # Errors
+    /// [`CgroupError::Cgroup`].
+    pub fn join(&self, path: &str, pid: u32) -> Result<(), CgroupError> {
+        self.hierarchies.create(path)?;
+        self.hierarchies.join(path, pid)
+    }
+
     /// Removes an empty cgroup and its empty children from every hierarchy.
     ///
     /// # Errors

@@ -109,6 +109,15 @@ impl Hierarchies {
         Ok(())
     }
 
+    pub(super) fn join(&self, path: &str, pid: u32) -> Result<(), CgroupError> {
+        for (_, mount) in &self.mounts {
+            let procs = below(mount, path).join("cgroup.procs");
+            fs::write(&procs, pid.to_string())
+                .map_err(|source| CgroupError::Cgroup { path: procs, source })?;
+        }
+        Ok(())
+    }
+
     pub(super) fn remove(&self, path: &str) -> Result<(), CgroupError> {
         let mut first = Ok(());
         for directory in self.directories(path) {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, RuntimeType};
+use super::{Config, RuntimeHandler, RuntimeType};
 
 /// OCI runtimes that become handlers by themselves, best first.
 pub(super) const KNOWN_RUNTIMES: [&str; 3] = ["crun", "runc", "youki"];
@@ -28,6 +28,8 @@ pub struct Handler {
     pub kind: RuntimeType,
     /// State directory of an OCI runtime.
     pub state_root: PathBuf,
+    /// All that is set for it.
+    pub settings: RuntimeHandler,
 }
 
 /// All usable handlers. Never empty.
@@ -141,7 +143,9 @@ fn handler(
         kind: settings.runtime_type,
         state_root: settings
             .runtime_root
+            .clone()
             .unwrap_or_else(|| config.runroot.join("runtime").join(name)),
+        settings,
     })
 }
 

@@ -115,10 +115,32 @@ section! {
         /// own name; types "vm" and "shim" need it.
         pub runtime_path: Program = Program::default(),
         /// What the program is: "oci" for an OCI runtime, "shim" for a containerd shim, "vm" for
-        /// a containerd shim whose pods are virtual machines. This version serves "oci" only.
+        /// a containerd shim whose pods are virtual machines. What is particular about the shims
+        /// of Kata, gVisor and containerd itself is known by the name of the program.
         pub runtime_type: RuntimeType = RuntimeType::Oci,
         /// State directory of an OCI runtime. Empty for runtime/NAME in `runroot`.
         pub runtime_root: Option<PathBuf> = None,
+        /// Configuration file of a shim. Empty for the one that the shim finds by itself.
+        pub runtime_config_path: Option<PathBuf> = None,
+        /// OCI runtime that a shim drives, for those that can be told. Empty for runc.
+        pub shim_runtime: Program = Program::default(),
+        /// How a shim takes its options: "runc" for an OCI runtime and its state directory,
+        /// "runtimeoptions" for a configuration file, "none", or "auto".
+        pub shim_options: ShimOptions = ShimOptions::Auto,
+        /// How a shim reads what `start` gives it: "params" (containerd 2.3 and later), "legacy"
+        /// (before), or "auto" to find out once.
+        pub shim_bootstrap: ShimBootstrap = ShimBootstrap::Auto,
+        /// Annotations by which a shim knows a sandbox: "containerd", "crio", "both", or "auto".
+        pub annotation_style: AnnotationStyle = AnnotationStyle::Auto,
+        /// Annotations of pods that a shim is given: exact names, or beginnings with a * at the
+        /// end. Added to those known for the shim.
+        pub allowed_annotations: Vec<String> = Vec::new(),
+        /// Pods in the host's network: "allow", "refuse", or "auto" to refuse where the shim
+        /// cannot have them.
+        pub host_network: HostNetwork = HostNetwork::Auto,
+        /// Seccomp profile that RuntimeDefault means in pods of this handler. Empty for that of
+        /// [runtime].
+        pub seccomp_profile: Option<PathBuf> = None,
     }
 }
 
@@ -250,6 +272,58 @@ choice! {
 }
 
 choice! {
+    /// How a shim takes its options.
+    pub enum ShimOptions {
+        /// As is known for the shim.
+        Auto = "auto",
+        /// An OCI runtime and its state directory.
+        Runc = "runc",
+        /// A configuration file.
+        RuntimeOptions = "runtimeoptions",
+        /// Not at all.
+        Nothing = "none",
+    }
+}
+
+choice! {
+    /// How a shim reads what `start` gives it.
+    pub enum ShimBootstrap {
+        /// Found out once.
+        Auto = "auto",
+        /// As of containerd 2.3.
+        Params = "params",
+        /// As before.
+        Legacy = "legacy",
+    }
+}
+
+choice! {
+    /// Annotations by which a shim knows a sandbox.
+    pub enum AnnotationStyle {
+        /// As is known for the shim.
+        Auto = "auto",
+        /// containerd's.
+        Containerd = "containerd",
+        /// CRI-O's.
+        Crio = "crio",
+        /// Both.
+        Both = "both",
+    }
+}
+
+choice! {
+    /// Whether pods may be in the host's network.
+    pub enum HostNetwork {
+        /// As is known for the shim.
+        Auto = "auto",
+        /// They may.
+        Allow = "allow",
+        /// They are refused.
+        Refuse = "refuse",
+    }
+}
+
+choice! {
     /// A group of pod metrics.
     pub enum PodMetricGroup {
         /// Every group.
@@ -296,7 +370,18 @@ impl Setting for Program {
     }
 }
 
-entries!(CgroupManager, LogLevel, LogFormat, RuntimeType, Vec<PodMetricGroup>, Program);
+entries!(
+    CgroupManager,
+    LogLevel,
+    LogFormat,
+    RuntimeType,
+    ShimOptions,
+    ShimBootstrap,
+    AnnotationStyle,
+    HostNetwork,
+    Vec<PodMetricGroup>,
+    Program,
+);
 
 impl CgroupManager {
     /// The driver to use on a host where systemd runs, or does not.

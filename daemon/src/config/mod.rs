@@ -20,8 +20,9 @@ pub use entry::PortRange;
 pub use error::{ConfigError, Problem, ProblemKind};
 pub use handlers::{Handler, HandlerError, Handlers, find_program};
 pub use keys::{
-    Api, CgroupManager, Config, Deadlines, Image, LogFormat, LogLevel, Network, Nri,
-    PodMetricGroup, Program, Runtime, RuntimeHandler, RuntimeType, Stats, SystemdPresence,
+    AnnotationStyle, Api, CgroupManager, Config, Deadlines, HostNetwork, Image, LogFormat,
+    LogLevel, Network, Nri, PodMetricGroup, Program, Runtime, RuntimeHandler, RuntimeType,
+    ShimBootstrap, ShimOptions, Stats, SystemdPresence,
 };
 pub use load::{DEFAULT_FILE, load, load_text};
 

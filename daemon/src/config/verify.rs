@@ -65,6 +65,14 @@ fn handlers(config: &Config, report: &mut dyn FnMut(&[&str], String, String)) {
             let reason = format!("is needed with runtime_type {:?}", handler.runtime_type.word());
             report(&[at[0], at[1], at[2], "runtime_path"], "\"\"".into(), reason);
         }
+        for pattern in &handler.allowed_annotations {
+            let stem = pattern.strip_suffix('*').unwrap_or(pattern);
+            if stem.is_empty() || stem.contains('*') {
+                let reason = "a * stands at the end of a name's beginning".into();
+                let key = [at[0], at[1], at[2], "allowed_annotations"];
+                report(&key, format!("{pattern:?}"), reason);
+            }
+        }
     }
     let default = config.runtime.default_runtime.as_str();
     let known: Vec<&str> = if config.runtime.runtimes.is_empty() {

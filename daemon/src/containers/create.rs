@@ -34,14 +34,16 @@ use crate::{
     pods::{
         context::Context,
         error::{FaultKind, PodError},
-        handler::Handler,
+        handler::{Engine, Handler, OciRuntime},
+        members,
         record::PodRecord,
-        shim::{PodShim, runtime_limit},
+        shim::{self, PodShim, runtime_limit},
         spec::{Pairs, PidSharing, Privilege, Resources, SecurityProfile, Sharing},
         stages::{pod_files, sandbox},
+        variant::Variant,
     },
     rootfs::{IdMapping, IdRange},
-    shims::{CreateTask, Options, StdioAddresses, TaskRef},
+    shims::{CreateTask, IoStdin, IoTerminal, OpenIo, Options, ShimError, StdioAddresses, TaskRef},
 };
 
 /// A container that was made.
@@ -119,6 +121,7 @@ async fn make(
 ) -> Result<(Made, Resources), PodError> {
     let (id, config) = (&record.id, &record.config);
     let handler = context.handlers.choose(&pod.handler)?;
+    admit(id, config, handler)?;
     let image = context
         .images
         .resolve(&config.image.image)
@@ -139,7 +142,8 @@ async fn make(
         .await
         .map_err(|e| internal(id, "mount rootfs", e))?;
     let volumes = volumes::mount(context, id, config).await?;
-    let mut facts = gather(config, &image, &rootfs, context).await?;
+    let seccomp = profile(context, handler, &config.security.seccomp);
+    let mut facts = gather(config, seccomp, &image, &rootfs, context).await?;
     let mut config = config.clone();
     config.security.namespaces = pod.config.namespaces.for_container(&config.security.namespaces);
     volumes::map_owners(context, pod, id, &mut config.mounts, &mut facts.sources).await?;
@@ -159,17 +163,8 @@ async fn make(
     write_spec(&bundle_dir, &spec).map_err(|e| internal(id, "write spec", e))?;
     let config = &prepared.config;
     let log_path = log_path(pod, config);
-    let create = CreateTask {
-        task: TaskRef::container(id),
-        bundle: &bundle_dir,
-        stdio: stdio(config, &log_path),
-        rootfs: Vec::new(),
-        options: Some(Options::crisp_container(&options(context, handler, config))),
-    };
-    shim.client
-        .create(create, runtime_limit(&context.limits))
-        .await
-        .map_err(|e| PodError::shim(format!("create container {id}"), e))?;
+    let task = Task { context, shim, handler, id, config, bundle: &bundle_dir, log: &log_path };
+    task.create(&context.shim_cgroup(pod)).await?;
     let Prepared { config, facts, volumes, cgroup, .. } = prepared;
     let made = Made {
         image_id: image.id.to_string(),
@@ -181,6 +176,19 @@ async fn make(
         image_volumes: volumes.into_iter().map(|v| (v.container_path, v.image_id)).collect(),
     };
     Ok((made, config.resources))
+}
+
+/// Refuses what the handler's containers cannot have.
+fn admit(id: &ContainerId, config: &ContainerConfig, handler: &Handler) -> Result<(), PodError> {
+    let sees_pids = handler.variant().is_none_or(Variant::is_transparent);
+    match config.security.namespaces.pid {
+        PidSharing::Target(_) if !sees_pids => {
+            let text = "the PID namespace of another container cannot be joined: its processes are \
+                        not this host's";
+            Err(invalid(id, format!("runtime handler {:?}: {text}", handler.name)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn invalid(
@@ -213,6 +221,18 @@ fn id_mapping(context: &Context, pod: &PodRecord) -> Option<IdMapping> {
     })
 }
 
+/// The profile that is meant: RuntimeDefault is the handler's, else the node's, else crisp's own.
+#[must_use]
+pub fn profile(context: &Context, handler: &Handler, asked: &SecurityProfile) -> SecurityProfile {
+    let chosen = handler.seccomp_profile.as_ref().or(context.default_seccomp.as_ref());
+    match (asked, chosen) {
+        (SecurityProfile::RuntimeDefault, Some(path)) => {
+            SecurityProfile::Localhost(path.display().to_string())
+        }
+        (asked, _) => asked.clone(),
+    }
+}
+
 /// What is read from the host and from the image for the spec.
 struct Facts {
     user: ResolvedUser,
@@ -226,18 +246,13 @@ struct Facts {
 
 async fn gather(
     config: &ContainerConfig,
+    seccomp: SecurityProfile,
     image: &Image,
     rootfs: &Path,
     context: &Context,
 ) -> Result<Facts, PodError> {
     let (mut config, rootfs) = (config.clone(), rootfs.to_owned());
     let image_user = image.config.user.clone();
-    let seccomp = match (&config.security.seccomp, &context.default_seccomp) {
-        (SecurityProfile::RuntimeDefault, Some(path)) => {
-            SecurityProfile::Localhost(path.display().to_string())
-        }
-        (asked, _) => asked.clone(),
-    };
     config.security.seccomp = seccomp;
     let apparmor = context.host.apparmor;
     tokio::task::spawn_blocking(move || read_facts(&config, &image_user, &rootfs, apparmor))
@@ -384,8 +399,11 @@ impl Prepared<'_> {
             user: &facts.user,
             host: &self.context.host,
             runtime: &abilities(self.handler),
-            policy: &HandlerPolicy::default(),
-            namespaces: &PodNamespaces::Pinned(self.namespaces()),
+            policy: &policy(self.handler),
+            namespaces: &match self.handler.variant() {
+                Some(variant) if !variant.is_transparent() => PodNamespaces::KnownToShim,
+                _ => PodNamespaces::Pinned(self.namespaces()),
+            },
             target_pid_namespace: target.as_deref(),
             hostname: &pod_files::hostname(self.pod),
             pod_files: &self.files(),
@@ -397,7 +415,10 @@ impl Prepared<'_> {
             cdi: &facts.cdi,
             seccomp: &facts.seccomp,
             apparmor: facts.apparmor.as_deref(),
-            handler_annotations: &Pairs::new(),
+            handler_annotations: &self
+                .handler
+                .variant()
+                .map_or_else(Pairs::new, |variant| variant.allowed(&self.pod.config.annotations)),
         };
         oci_spec::generate(&input)
     }
@@ -436,6 +457,11 @@ fn defaults(image: &Image) -> ImageDefaults {
         user: config.user.clone(),
         stop_signal: config.stop_signal.clone(),
     }
+}
+
+fn policy(handler: &Handler) -> HandlerPolicy {
+    let annotations = handler.variant().map(|variant| variant.preset.annotations);
+    HandlerPolicy { annotations: annotations.unwrap_or_default(), ..HandlerPolicy::default() }
 }
 
 /// What a handler's runtime can do, in the words of the spec's maker.
@@ -485,6 +511,71 @@ fn log_path(pod: &PodRecord, config: &ContainerConfig) -> PathBuf {
     }
 }
 
+/// A container to be made known to its shim.
+struct Task<'a> {
+    context: &'a Context,
+    shim: &'a PodShim,
+    handler: &'a Handler,
+    id: &'a ContainerId,
+    config: &'a ContainerConfig,
+    bundle: &'a Path,
+    log: &'a Path,
+}
+
+impl Task<'_> {
+    async fn create(&self, shim_cgroup: &str) -> Result<(), PodError> {
+        let Self { context, shim, handler, id, .. } = self;
+        let failed = |e| PodError::shim(format!("create container {id}"), e);
+        let (stdio, options) = match &handler.engine {
+            Engine::Oci(runtime) => {
+                let options = options(context, runtime, self.config);
+                (stdio(self.config, self.log), Some(Options::crisp_container(&options)))
+            }
+            Engine::Shim(variant) => {
+                members::join(context, shim, handler, id, shim_cgroup).await?;
+                (self.pipes().await.map_err(failed)?, variant.options.clone())
+            }
+        };
+        let create = CreateTask {
+            task: TaskRef::container(id),
+            bundle: self.bundle,
+            stdio,
+            rootfs: Vec::new(),
+            options,
+        };
+        let client = shim.of(id).map_err(failed)?;
+        client.create(create, runtime_limit(&context.limits)).await.map(drop).map_err(failed)
+    }
+
+    /// Named pipes, which every shim takes, served by the pod's I/O helper.
+    async fn pipes(&self) -> Result<StdioAddresses, ShimError> {
+        let record = self.shim.record_of(self.id);
+        let open = OpenIo {
+            id: self.id,
+            dir: self.bundle,
+            log: self.log,
+            terminal: match self.config.terminal {
+                Terminal::Tty => IoTerminal::Tty,
+                Terminal::None => IoTerminal::None,
+            },
+            stdin: match self.config.stdin {
+                Stdin::Null => IoStdin::Null,
+                Stdin::Open => IoStdin::Open,
+                Stdin::Once => IoStdin::Once,
+            },
+            shim: &shim::target(&record, self.context.launcher.namespace()),
+        };
+        match &self.shim.helper {
+            Some(helper) => helper.open(&open, self.context.limits.shim_call).await,
+            None => Err(ShimError::Dead {
+                shim: record.address,
+                call: "open pipes".into(),
+                text: "its pod has no I/O helper".into(),
+            }),
+        }
+    }
+}
+
 /// Where the streams go. Without a log they are still offered to attach.
 fn stdio(config: &ContainerConfig, log_path: &Path) -> StdioAddresses {
     let log = match log_path.as_os_str().is_empty() {
@@ -504,9 +595,9 @@ fn stdio(config: &ContainerConfig, log_path: &Path) -> StdioAddresses {
     }
 }
 
-fn options(context: &Context, handler: &Handler, config: &ContainerConfig) -> ContainerOptions {
+fn options(context: &Context, runtime: &OciRuntime, config: &ContainerConfig) -> ContainerOptions {
     let mut options = ContainerOptions::new();
-    options.runtime = Some(sandbox::runtime_options(context, handler)).into();
+    options.runtime = Some(sandbox::runtime_options(context, runtime)).into();
     options.stdin_once = config.stdin == Stdin::Once;
     options
 }

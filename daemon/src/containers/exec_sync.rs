@@ -13,9 +13,11 @@ use crate::{
         context::Context,
         error::{FaultKind, PodError},
         ids,
-        shim::{PodShim, gone_is_fine, runtime_limit},
+        shim::{gone_is_fine, runtime_limit},
     },
-    shims::{Captured, ExecIo, ExecTask, KillScope, ShimError, StdioAddresses, TaskRef},
+    shims::{
+        Captured, ExecIo, ExecTask, KillScope, ShimClient, ShimError, StdioAddresses, TaskRef,
+    },
 };
 
 /// What a command did.
@@ -67,7 +69,8 @@ pub async fn exec_sync(
         return Err(PodError::Invalid(format!("exec in container {id}: no command")));
     }
     let (stay, left) = oneshot::channel::<()>();
-    let exec = Exec { context: context.clone(), shim, id, exec: ids::exec() };
+    let client = shim.of(&id).map_err(|e| PodError::shim(format!("exec in container {id}"), e))?;
+    let exec = Exec { context: context.clone(), client, id, exec: ids::exec() };
     let work = tokio::spawn(exec.run(command, patience, left));
     let done = work.await;
     drop(stay);
@@ -76,7 +79,7 @@ pub async fn exec_sync(
 
 struct Exec {
     context: Arc<Context>,
-    shim: Arc<PodShim>,
+    client: ShimClient,
     id: ContainerId,
     exec: ExecId,
 }
@@ -91,7 +94,7 @@ impl Exec {
         let done = self.run_registered(&command, patience, left).await;
         // Every exec needs its own delete, or the shim keeps it.
         let limit = runtime_limit(&self.context.limits);
-        let deleted = self.shim.client.delete(self.task(), limit).await.map(drop);
+        let deleted = self.client.delete(self.task(), limit).await.map(drop);
         if let Err(error) = gone_is_fine(deleted) {
             tracing::warn!(container = %self.id, %error, "exec is not deleted");
         }
@@ -128,8 +131,8 @@ impl Exec {
             process_json: self.process(command)?,
         };
         let limit = runtime_limit(&self.context.limits);
-        self.shim.client.exec(exec, limit).await.map_err(|e| self.failed(e))?;
-        self.shim.client.start(self.task(), limit).await.map_err(|e| self.failed(e))?;
+        self.client.exec(exec, limit).await.map_err(|e| self.failed(e))?;
+        self.client.start(self.task(), limit).await.map_err(|e| self.failed(e))?;
         let (captured, ended) = io.collect(self.end(patience, left)).await;
         Ok(Executed { captured, code: ended? })
     }
@@ -151,7 +154,7 @@ impl Exec {
     /// Waits for the command's end, and brings it about when patience or the caller is gone.
     async fn end(&self, patience: Patience, left: oneshot::Receiver<()>) -> Result<i32, PodError> {
         let ended = async {
-            let exit = self.shim.client.wait(self.task()).await.map_err(|e| self.failed(e))?;
+            let exit = self.client.wait(self.task()).await.map_err(|e| self.failed(e))?;
             Ok(i32::try_from(exit.status).unwrap_or(255))
         };
         tokio::pin!(ended);
@@ -171,7 +174,7 @@ impl Exec {
             _ = left => PodError::ShuttingDown,
         };
         let limit = self.context.limits.shim_call;
-        let killed = self.shim.client.kill(self.task(), KILL, KillScope::Container, limit).await;
+        let killed = self.client.kill(self.task(), KILL, KillScope::Container, limit).await;
         if let Err(cause) = gone_is_fine(killed) {
             tracing::warn!(container = %self.id, error = %cause, "exec is not killed");
         }

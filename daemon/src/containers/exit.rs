@@ -6,8 +6,9 @@ use crisp_words::{ContainerId, ExitRecord, bundle};
 
 use super::record::{Cause, Exit, Run};
 use crate::{
+    cgroups::Detail,
     pods::{clock, context::Context, shim::PodShim},
-    shims::{TaskExit, TaskRef},
+    shims::TaskRef,
 };
 
 /// Exit code of a container whose true one nobody knows.
@@ -15,12 +16,17 @@ const LOST: i32 = 255;
 
 /// Waits until a running container has ended.
 pub async fn wait(context: &Context, shim: Option<&PodShim>, id: &ContainerId, run: &Run) -> Exit {
-    let told = match shim {
-        Some(shim) => shim.client.wait(TaskRef::container(id)).await,
+    let told = match shim.map(|shim| shim.of(id)) {
+        Some(Ok(client)) => client.wait(TaskRef::container(id)).await,
+        Some(Err(error)) => Err(error),
         None => return without_shim(context, id, run).await,
     };
     let exit = match told {
-        Ok(exit) => ended(run, &exit, read_record(context, id).as_ref()),
+        Ok(exit) => {
+            let record = read_record(context, id);
+            let oom = record.map_or_else(|| ran_out(context, id), |record| record.oom_killed);
+            finish(run, exit.status, exit.exited_at_ns.unwrap_or_else(clock::now_ns), oom)
+        }
         Err(error) => {
             tracing::warn!(container = %id, %error, "exit not told by the shim");
             without_shim(context, id, run).await
@@ -73,9 +79,14 @@ pub fn read_record(context: &Context, id: &ContainerId) -> Option<ExitRecord> {
     }
 }
 
-fn ended(run: &Run, exit: &TaskExit, record: Option<&ExitRecord>) -> Exit {
-    let oom = record.is_some_and(|record| record.oom_killed);
-    finish(run, exit.status, exit.exited_at_ns.unwrap_or_else(clock::now_ns), oom)
+/// Whether memory ran out in a container whose shim leaves no record: by what the shim published,
+/// or by the container's cgroup, which is there until the shim deletes the container.
+fn ran_out(context: &Context, id: &ContainerId) -> bool {
+    let told = context.ooms.take(id.as_str());
+    told || context.cgroup_of(id).is_some_and(|cgroup| {
+        let usage = context.cgroups.usage([cgroup.as_str()], Detail::Metrics).pop().flatten();
+        usage.and_then(|usage| usage.memory).is_some_and(|memory| memory.oom_kills > 0)
+    })
 }
 
 /// The exit that a record tells of.

@@ -29,10 +29,8 @@ pub async fn start(
         PodError::step(format!("start container {id}"), FaultKind::Denied, error)
     })?;
     let limit = runtime_limit(&context.limits);
-    let pid = shim
-        .client
-        .start(TaskRef::container(id), limit)
-        .await
-        .map_err(|error| PodError::shim(format!("start container {id}"), error))?;
+    let failed = |error| PodError::shim(format!("start container {id}"), error);
+    let client = shim.of(id).map_err(failed)?;
+    let pid = client.start(TaskRef::container(id), limit).await.map_err(failed)?;
     Ok(Run { started_at_ns: clock::now_ns(), pid })
 }

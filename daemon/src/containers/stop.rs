@@ -100,5 +100,5 @@ async fn signal(
     let signal = signal.unsigned_abs();
     let limit = context.limits.shim_call;
     let task = TaskRef::container(&stop.id);
-    gone_is_fine(shim.client.kill(task, signal, scope, limit).await)
+    gone_is_fine(shim.of(&stop.id)?.kill(task, signal, scope, limit).await)
 }

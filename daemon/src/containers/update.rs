@@ -78,7 +78,8 @@ async fn put_in_force(
     let mut linux: Value = serde_json::to_value(&linux).map_err(internal)?;
     nri::add_rest(&mut linux, asked);
     let json = serde_json::to_vec(&linux).map_err(internal)?;
-    shim.client
+    shim.of(id)
+        .map_err(|e| PodError::shim(step(), e))?
         .update(TaskRef::container(id), json, HashMap::new(), runtime_limit(&context.limits))
         .await
         .map_err(|e| PodError::shim(step(), e))?;

@@ -54,7 +54,7 @@ impl Cri {
             features: Some(v1::RuntimeHandlerFeatures {
                 recursive_read_only_mounts: handler.abilities.recursive_read_only,
                 // The daemon maps owners itself; the OCI runtime only joins the namespace.
-                user_namespaces: kernel_maps_layers(),
+                user_namespaces: kernel_maps_layers() && handler.has_user_namespaces(),
             }),
         };
         let default = shown("", handlers.default_handler());
@@ -67,7 +67,7 @@ impl Cri {
         let handlers: HashMap<_, _> = context
             .handlers
             .named()
-            .map(|h| (h.name.clone(), json!({ "shim": h.shim, "runtime": h.runtime.binary })))
+            .map(|h| (h.name.clone(), json!({ "shim": h.shim, "runtime": h.runtime() })))
             .collect();
         let info = json!({
             "root": context.layout.root(),

@@ -90,6 +90,14 @@ pub async fn create(pins: Pins) -> Result<(), NetnsError> {
     blocking(move || create_now(&pins)).await
 }
 
+/// Pins a namespace that a process holds, such as `/proc/PID/ns/ipc`, at `path`.
+///
+/// # Errors
+/// [`NetnsError`] naming the pin.
+pub async fn hold(namespace: PathBuf, path: PathBuf) -> Result<(), NetnsError> {
+    blocking(move || pin(&namespace, &path)).await
+}
+
 /// Removes a pin. One that is half there or gone is as good as removed.
 ///
 /// # Errors

@@ -180,8 +180,9 @@ impl Actor {
             self.watch_exit(&id, run);
         }
         if let Some(shim) = self.shim.clone() {
+            let pod = self.state.record.id.clone();
             self.work.spawn(async move {
-                shim.gone().await;
+                shim.gone(&pod).await;
                 Outcome::ShimGone
             });
         }

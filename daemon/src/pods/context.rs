@@ -21,6 +21,7 @@ use super::{
     limits::Limits,
     message::PodView,
     names::Names,
+    ooms::Ooms,
     record::{CgroupOwner, PodCgroup, PodRecord, ShimRecord},
     spec::PodConfig,
 };
@@ -69,6 +70,8 @@ pub struct Context {
     pub names: Names,
     /// Plugins that follow and adjust pods and containers.
     pub nri: Nri,
+    /// Containers whose shims said that memory ran out.
+    pub ooms: Ooms,
 }
 
 /// Where shims put themselves.
@@ -136,11 +139,11 @@ impl Context {
         self.handlers.choose_or_default(&name.unwrap_or_default()).clone()
     }
 
-    /// How a handler's shim is run for the sandbox or container `id`.
+    /// How a shim is run for the sandbox or container `id`.
     #[must_use]
-    pub fn launch<'a>(&'a self, handler: &'a Handler, id: &'a str, bundle: &'a Path) -> Launch<'a> {
+    pub fn launch<'a>(&'a self, shim: &'a Path, id: &'a str, bundle: &'a Path) -> Launch<'a> {
         Launch {
-            binary: &handler.shim,
+            binary: shim,
             id,
             bundle,
             dialect: Dialect::Auto,
@@ -148,6 +151,16 @@ impl Context {
             socket_dir: Some(&self.sockets),
             environment: Vec::new(),
         }
+    }
+
+    /// The binary of a pod's shim, for what is left of its containers.
+    #[must_use]
+    pub fn shim_of(&self, pod: &SandboxId) -> PathBuf {
+        let door = self.index.pod(pod.as_str());
+        let recorded = door
+            .ok()
+            .and_then(|door| door.view.borrow().pod.shim.as_ref().map(|shim| shim.binary.clone()));
+        recorded.unwrap_or_else(|| self.handler_of(pod).shim.clone())
     }
 
     /// The cgroup of a new pod.
@@ -169,12 +182,18 @@ impl Context {
         }
     }
 
+    /// A container's cgroup, once it is made.
+    #[must_use]
+    pub fn cgroup_of(&self, id: &ContainerId) -> Option<String> {
+        let (id, door) = self.index.container(id.as_str()).ok()?;
+        let view = door.view.borrow().clone();
+        Some(view.container(&id)?.made.as_ref()?.cgroup.clone())
+    }
+
     /// Kills whatever runs in a container's cgroup.
     pub async fn kill_by_cgroup(&self, id: &ContainerId) {
-        let Ok((id, door)) = self.index.container(id.as_str()) else { return };
-        let view = door.view.borrow().clone();
-        let Some(made) = view.container(&id).and_then(|c| c.made.clone()) else { return };
-        if let Err(error) = self.cgroups.kill(&made.cgroup).await {
+        let Some(cgroup) = self.cgroup_of(id) else { return };
+        if let Err(error) = self.cgroups.kill(&cgroup).await {
             tracing::warn!(container = %id, %error, "cannot kill by cgroup");
         }
     }

@@ -4,15 +4,15 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
 
-use crisp_runtimes::{Abilities, Argv, CgroupDriver, FeaturesError, Kind, Runtime};
+use crisp_runtimes::{Abilities, Argv, CgroupDriver, FeaturesError, Kind, Runtime, preset::Policy};
 
-use super::error::PodError;
+use super::{error::PodError, record::Maker, variant::Variant};
 
 /// A runtime handler.
 #[derive(Debug, Clone)]
@@ -21,13 +21,57 @@ pub struct Handler {
     pub name: String,
     /// The shim binary that serves its pods.
     pub shim: PathBuf,
-    /// The OCI runtime that crisp's own shim drives for it.
-    pub runtime: OciRuntime,
-    /// What that runtime can do.
+    /// What kind of shim that is.
+    pub engine: Engine,
+    /// What its runtime can do.
     pub abilities: Abilities,
+    /// Seccomp profile that RuntimeDefault means in its pods; `None` for the node's.
+    pub seccomp_profile: Option<PathBuf>,
+}
+
+/// What runs a handler's containers.
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// crisp's own shim, by this OCI runtime.
+    Oci(OciRuntime),
+    /// A shim of another's making.
+    Shim(Box<Variant>),
 }
 
 impl Handler {
+    /// The shim of another's making, if it is one.
+    #[must_use]
+    pub fn variant(&self) -> Option<&Variant> {
+        match &self.engine {
+            Engine::Oci(_) => None,
+            Engine::Shim(variant) => Some(variant),
+        }
+    }
+
+    /// The OCI runtime that its shim drives, as far as that is known here.
+    #[must_use]
+    pub fn runtime(&self) -> Option<&Path> {
+        match &self.engine {
+            Engine::Oci(runtime) => Some(&runtime.binary),
+            Engine::Shim(variant) => variant.runtime.as_deref(),
+        }
+    }
+
+    /// Whether its pods may have a user namespace.
+    #[must_use]
+    pub fn has_user_namespaces(&self) -> bool {
+        self.variant().is_none_or(|v| v.preset.user_namespaces == Policy::Allow)
+    }
+
+    /// Who made its shim.
+    #[must_use]
+    pub fn maker(&self) -> Maker {
+        match &self.engine {
+            Engine::Oci(_) => Maker::Crisp,
+            Engine::Shim(_) => Maker::Other,
+        }
+    }
+
     /// Asks an OCI runtime what it can do.
     ///
     /// # Errors
@@ -56,9 +100,12 @@ impl Handler {
 /// An OCI runtime that does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// It is a shim of another's making.
-    #[error("{0}: handlers of runtime_type \"shim\" and \"vm\" are not served by this version")]
-    NotServed(PathBuf),
+    /// A shim's file is not named as the shims' convention wants it.
+    #[error("{0} is no shim: its name does not begin with containerd-shim-")]
+    NoShim(PathBuf),
+    /// The OCI runtime that a shim is to drive is not there.
+    #[error("no executable {0}, which the shim is to drive")]
+    NoRuntime(String),
     /// It cannot be run.
     #[error("OCI runtime {binary} cannot be run: {source}")]
     Spawn {
@@ -96,16 +143,35 @@ pub enum ProbeError {
 }
 
 async fn output(argv: &Argv, limit: Duration) -> Result<String, ProbeError> {
-    let binary = PathBuf::from(argv.program());
     let mut command = tokio::process::Command::new(argv.program());
-    command.args(argv.args()).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(argv.args());
+    let printed = run(command, argv.program().into(), limit).await?;
+    Ok(String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// What a program prints when it is called with one word.
+///
+/// # Errors
+/// [`ProbeError`].
+pub async fn printed(program: &Path, word: &str, limit: Duration) -> Result<Vec<u8>, ProbeError> {
+    let mut command = tokio::process::Command::new(program);
+    command.arg(word);
+    run(command, program.to_owned(), limit).await
+}
+
+async fn run(
+    mut command: tokio::process::Command,
+    binary: PathBuf,
+    limit: Duration,
+) -> Result<Vec<u8>, ProbeError> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
     let output = match tokio::time::timeout(limit, command.output()).await {
         Err(_) => return Err(ProbeError::Hangs { binary, limit }),
         Ok(Err(source)) => return Err(ProbeError::Spawn { binary, source }),
         Ok(Ok(output)) => output,
     };
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(output.stdout);
     }
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ProbeError::Failed { binary, status: output.status, text })
@@ -127,17 +193,28 @@ pub struct OciRuntime {
 pub struct Handlers {
     default: Arc<Handler>,
     named: BTreeMap<String, Arc<Handler>>,
+    own_shim: PathBuf,
 }
 
 impl Handlers {
-    /// `default` also answers to the empty name.
+    /// `default` also answers to the empty name; `own_shim` is the binary of crisp's own.
     #[must_use]
-    pub fn new(default: Handler, others: impl IntoIterator<Item = Handler>) -> Self {
+    pub fn new(
+        default: Handler,
+        others: impl IntoIterator<Item = Handler>,
+        own_shim: PathBuf,
+    ) -> Self {
         let default = Arc::new(default);
         let mut named: BTreeMap<_, _> =
             others.into_iter().map(|h| (h.name.clone(), Arc::new(h))).collect();
         named.insert(default.name.clone(), default.clone());
-        Self { default, named }
+        Self { default, named, own_shim }
+    }
+
+    /// crisp's own shim, which also serves the streams of shims of others.
+    #[must_use]
+    pub fn own_shim(&self) -> &Path {
+        &self.own_shim
     }
 
     /// The handler a client asks for; empty for the default.

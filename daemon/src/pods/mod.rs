@@ -10,9 +10,11 @@ pub mod handler;
 pub mod ids;
 pub mod index;
 pub mod limits;
+pub mod members;
 pub mod message;
 pub mod names;
 pub mod node;
+pub mod ooms;
 pub mod reconcile;
 pub mod record;
 pub mod restore;
@@ -24,3 +26,4 @@ pub mod state;
 #[cfg(test)]
 mod state_model;
 pub mod teardown;
+pub mod variant;

@@ -59,6 +59,9 @@ impl Node {
     /// [`PodError`]; nothing of the sandbox is left, except what [`PodPhase::NotReady`] lists.
     pub async fn run_pod(&self, config: PodConfig, handler: &str) -> Result<SandboxId, PodError> {
         let chosen = self.context.handlers.choose(handler)?.clone();
+        if let Some(variant) = chosen.variant() {
+            variant.admit(&chosen.name, &config)?;
+        }
         let creation = self.context.names.claim(&config, handler, || {
             let id = ids::sandbox();
             let record = PodRecord {

@@ -94,6 +94,20 @@ pub struct ShimRecord {
     pub pid: u32,
     /// The binary it was started from.
     pub binary: PathBuf,
+    /// Who made it, and so what it serves.
+    #[serde(default)]
+    pub maker: Maker,
+}
+
+/// Who made a shim.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Maker {
+    /// crisp: it serves sandboxes and Pod I/O, and leaves a record of each exit.
+    #[default]
+    Crisp,
+    /// Another: it serves the Task service; a sandbox is a container to it.
+    Other,
 }
 
 impl Record for PodRecord {

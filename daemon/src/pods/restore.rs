@@ -13,10 +13,12 @@ use super::{
     clock,
     context::Context,
     error::PodError,
+    members,
     reconcile::{self, Evidence, Fate, PodFate, ShimEvidence},
-    record::{Answer, CgroupOwner, PodCgroup, PodPhase, PodRecord},
+    record::{Answer, CgroupOwner, Maker, PodCgroup, PodPhase, PodRecord},
     shim::PodShim,
     spec::{PodConfig, PodMetadata, Resources},
+    stages::sandbox_container,
     teardown::{self, Left},
 };
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
         spec::{ContainerConfig, ContainerMetadata},
     },
     files,
-    shims::{ShimError, TaskRef},
+    shims::{LogPipe, ShimError, TaskRef},
     store::{self, RecordError},
 };
 
@@ -118,6 +120,7 @@ async fn restore_pod(
             Some(Beginning { record: *record, containers: Vec::new(), shim })
         }
         PodFate::Keep(record) => {
+            rejoin(context, &shim, &containers).await;
             let mine = adopt(context, &shim, &record.id, damaged).await;
             let all = containers.into_iter().chain(mine);
             let fates = all.map(|c| restore_container(context, &shim, c));
@@ -166,12 +169,19 @@ async fn adopt(
     mine
 }
 
+/// Finds the shims of containers that have one of their own.
+async fn rejoin(context: &Context, shim: &Option<PodShim>, containers: &[ContainerRecord]) {
+    let Some(shim) = shim.as_ref().filter(|shim| shim.record.maker == Maker::Other) else { return };
+    let all = containers.iter().map(|c| members::rejoin(context, shim, &c.id));
+    join_all(all).await;
+}
+
 async fn connect(context: &Context, record: &PodRecord) -> Option<PodShim> {
     // A pod that was being made has its shim's address in the bundle only.
     let bundle = context.layout.sandbox_bundle(&record.id);
     let known = record.shim.clone().or_else(|| {
         let handler = context.handlers.choose(&record.handler).ok()?;
-        super::shim::from_bundle(&bundle, &handler.shim)
+        super::shim::from_bundle(&bundle, &handler.shim, handler.maker())
     })?;
     let limit = context.limits.reconnect;
     let task = TaskRef::sandbox(&record.id);
@@ -179,6 +189,10 @@ async fn connect(context: &Context, record: &PodRecord) -> Option<PodShim> {
         let mut shim = PodShim::connect(known, context.launcher.namespace(), limit).await?;
         // One known from its bundle only has no pid on record.
         shim.record.pid = shim.client.connected(task, limit).await?.shim_pid;
+        if shim.record.maker == Maker::Other {
+            shim.helper = Some(sandbox_container::io_helper(context, record, limit).await?);
+            shim = shim.with_log(LogPipe::open(&bundle, record.id.as_str())?);
+        }
         Ok::<_, ShimError>(shim)
     };
     match connected.await {
@@ -225,7 +239,11 @@ async fn restore_container(
 
 async fn ask(context: &Context, shim: &Option<PodShim>, id: &ContainerId) -> Evidence {
     let Some(shim) = shim else { return Evidence::NoShim };
-    match shim.client.state(TaskRef::container(id), context.limits.reconnect).await {
+    let state = match shim.of(id) {
+        Ok(client) => client.state(TaskRef::container(id), context.limits.reconnect).await,
+        Err(error) => Err(error),
+    };
+    match state {
         Ok(state) => Evidence::Task { status: state.status, pid: state.pid },
         Err(ShimError::NotFound { .. }) => Evidence::NoTask,
         Err(error) => {

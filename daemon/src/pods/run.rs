@@ -7,17 +7,18 @@
 //!                        └─▶ resolv.conf, shm ────────────┘
 //! ```
 //!
-//! Plugins are asked last, before the sandbox counts as ready.
+//! For shims of others the sandbox is a container, made when all three have ended. Plugins are
+//! asked last, before the sandbox counts as ready.
 
 use std::net::IpAddr;
 
 use super::{
     context::Context,
     error::{FaultKind, PodError},
-    handler::Handler,
+    handler::{Engine, Handler},
     record::{PodPhase, PodRecord},
     shim::PodShim,
-    stages::{cgroup, namespaces, network, pod_files, sandbox},
+    stages::{cgroup, namespaces, network, pod_files, sandbox, sandbox_container},
     teardown::{self, Left},
 };
 use crate::{files, nri};
@@ -69,16 +70,20 @@ async fn make(
     let pod = &*record;
     let (addresses, shim, written) = tokio::join!(
         network::set_up(context, pod),
-        make_sandbox(context, pod, handler),
+        begin_sandbox(context, pod, handler),
         pod_files::set_up(context, pod),
     );
     let shim = shim?;
-    match (addresses, written) {
-        (Ok(ips), Ok(())) => {
+    let made = match addresses.and_then(|ips| written.map(|()| ips)) {
+        Ok(ips) => finish_sandbox(context, pod, handler, &shim).await.map(|()| ips),
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(ips) => {
             record.ips = ips;
             Ok(shim)
         }
-        (Err(error), _) | (_, Err(error)) => Err((error, Some(shim))),
+        Err(error) => Err((error, Some(shim))),
     }
 }
 
@@ -93,16 +98,34 @@ fn begin(context: &Context, record: &PodRecord) -> Result<(), PodError> {
     context.write_pod(record)
 }
 
-async fn make_sandbox(
+/// What of the sandbox can be made beside its network.
+async fn begin_sandbox(
     context: &Context,
     pod: &PodRecord,
     handler: &Handler,
 ) -> Result<PodShim, (PodError, Option<PodShim>)> {
     cgroup::set_up(context, pod).await.map_err(|e| (e, None))?;
     let shim = sandbox::start_shim(context, pod, handler).await.map_err(|e| (e, None))?;
-    match sandbox::create(context, pod, handler, &shim).await {
+    let made = match &handler.engine {
+        Engine::Oci(runtime) => sandbox::create(context, pod, runtime, &shim).await,
+        Engine::Shim(_) => Ok(()),
+    };
+    match made {
         Ok(()) => Ok(shim),
         Err(error) => Err((error, Some(shim))),
+    }
+}
+
+/// What needs the pod's interfaces and files: a virtual machine takes them over as it boots.
+async fn finish_sandbox(
+    context: &Context,
+    pod: &PodRecord,
+    handler: &Handler,
+    shim: &PodShim,
+) -> Result<(), PodError> {
+    match handler.variant() {
+        Some(variant) => sandbox_container::create(context, pod, variant, shim).await,
+        None => Ok(()),
     }
 }
 

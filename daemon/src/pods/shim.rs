@@ -1,27 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A pod's shim, as the pod's task and its work see it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use crisp_words::SandboxId;
+use crisp_words::{ContainerId, SandboxId};
 
 use super::{
     context::Context,
     error::{FaultKind, PodError},
     limits::Limits,
-    record::ShimRecord,
+    members::Members,
+    record::{Maker, ShimRecord},
 };
-use crate::shims::{IoHelper, PodIo, ShimClient, ShimError, ShimTarget, TaskApi, TaskRef};
+use crate::shims::{
+    BootstrapResult, IoHelper, LogPipe, PodIo, ShimClient, ShimError, ShimTarget, TaskApi, TaskRef,
+};
 
-/// A connected shim.
+/// A pod's connected shim, and those of its containers where the shim starts one for each.
+/// Clones share them.
 #[derive(Clone)]
 pub struct PodShim {
-    /// The client.
+    /// The client of the sandbox's shim.
     pub client: ShimClient,
     /// Where and what it is.
     pub record: ShimRecord,
     /// The process that serves the pod's streams, beside a shim that does not do so itself.
     pub helper: Option<IoHelper>,
+    /// Shims of single containers.
+    pub members: Members,
+    /// Read for as long as somebody knows the shim.
+    _log: Option<Arc<LogPipe>>,
 }
 
 impl PodShim {
@@ -34,12 +46,8 @@ impl PodShim {
         namespace: &str,
         limit: Duration,
     ) -> Result<Self, ShimError> {
-        let target = ShimTarget {
-            address: record.address.clone(),
-            namespace: namespace.to_owned(),
-            task_api: if record.task_api >= 3 { TaskApi::V3 } else { TaskApi::V2 },
-        };
-        Ok(Self { client: ShimClient::connect(target, limit).await?, record, helper: None })
+        let client = ShimClient::connect(target(&record, namespace), limit).await?;
+        Ok(Self { client, record, helper: None, members: Members::default(), _log: None })
     }
 
     /// The way to the logs and attachments of the pod's containers.
@@ -51,9 +59,45 @@ impl PodShim {
         }
     }
 
-    /// Resolves when the shim has gone.
-    pub async fn gone(&self) {
-        self.client.closed().await;
+    /// The same, with the pipe into which it writes its log.
+    #[must_use]
+    pub fn with_log(self, log: LogPipe) -> Self {
+        Self { _log: Some(Arc::new(log)), ..self }
+    }
+
+    /// The client of the shim that has a container: the pod's, or its own.
+    ///
+    /// # Errors
+    /// [`ShimError::Dead`] when the container's own shim is gone.
+    pub fn of(&self, id: &ContainerId) -> Result<ShimClient, ShimError> {
+        self.members.client(id).unwrap_or_else(|| Ok(self.client.clone()))
+    }
+
+    /// The record of the shim that has a container.
+    #[must_use]
+    pub fn record_of(&self, id: &ContainerId) -> ShimRecord {
+        self.members.record(id).unwrap_or_else(|| self.record.clone())
+    }
+
+    /// Resolves when the shim has gone, or the sandbox that it holds.
+    pub async fn gone(&self, pod: &SandboxId) {
+        match self.record.maker {
+            Maker::Crisp => self.client.closed().await,
+            Maker::Other => tokio::select! {
+                () = self.client.closed() => {}
+                _ = self.client.wait(TaskRef::sandbox(pod)) => {}
+            },
+        }
+    }
+}
+
+/// What is to be connected to.
+#[must_use]
+pub fn target(record: &ShimRecord, namespace: &str) -> ShimTarget {
+    ShimTarget {
+        address: record.address.clone(),
+        namespace: namespace.to_owned(),
+        task_api: if record.task_api >= 3 { TaskApi::V3 } else { TaskApi::V2 },
     }
 }
 
@@ -75,13 +119,19 @@ impl PodError {
     }
 }
 
-/// Asks a shim for a sign of life; kills it if none comes.
+/// Asks a pod's shims for a sign of life; kills those from which none comes.
 pub async fn end_if_hung(context: &Context, pod: &SandboxId, shim: &PodShim) {
-    let limit = context.limits.shim_call;
-    let asked = shim.client.connected(TaskRef::sandbox(pod), limit).await;
+    let own = ask(context, pod, &shim.client, &shim.record);
+    let members = shim.members.all();
+    let others = members.iter().map(|(client, record)| ask(context, pod, client, record));
+    futures::join!(own, futures::future::join_all(others));
+}
+
+async fn ask(context: &Context, pod: &SandboxId, client: &ShimClient, record: &ShimRecord) {
+    let asked = client.connected(TaskRef::sandbox(pod), context.limits.shim_call).await;
     if let Err(error @ ShimError::Deadline { .. }) = asked {
         tracing::warn!(%pod, %error, "shim hangs; ending it");
-        context.kill_shim(&shim.record).await;
+        context.kill_shim(record).await;
     }
 }
 
@@ -116,14 +166,21 @@ pub fn runtime_limit(limits: &Limits) -> Duration {
     limits.runtime + limits.shim_call
 }
 
-/// The shim of a sandbox whose record does not name it yet: the daemon died in between.
+/// The shim whose `start` answered in a bundle. Its pid is not known from there.
 #[must_use]
-pub fn from_bundle(bundle: &std::path::Path, binary: &std::path::Path) -> Option<ShimRecord> {
-    let answer = crate::shims::BootstrapResult::load(bundle).ok()?;
-    Some(ShimRecord {
+pub fn from_bundle(bundle: &Path, binary: &Path, maker: Maker) -> Option<ShimRecord> {
+    let answer = BootstrapResult::load(bundle).ok()?;
+    Some(answered(answer, binary, maker))
+}
+
+/// The record of a shim that has just answered to `start`.
+#[must_use]
+pub fn answered(answer: BootstrapResult, binary: &Path, maker: Maker) -> ShimRecord {
+    ShimRecord {
         address: answer.address,
         task_api: if answer.task_api == TaskApi::V3 { 3 } else { 2 },
         pid: 0,
         binary: binary.to_owned(),
-    })
+        maker,
+    }
 }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a session needs to know, gathered from the books; refused where it cannot work.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use crisp_words::{ContainerId, bundle};
 use oci_spec::runtime::Spec;
@@ -88,10 +92,15 @@ pub fn forward(context: &Context, id: &str) -> Result<Work, SessionError> {
         return Err(PodError::PodState { id: pod.id.clone(), state: "not ready", wanted }.into());
     }
     let own = pod.config.namespaces.network == Sharing::Pod;
-    Ok(Work::Forward(Forward {
-        pod: pod.id.clone(),
-        namespace: own.then(|| context.layout.namespaces(&pod.id).join("net")),
-    }))
+    let handler = context.handlers.choose_or_default(&pod.handler);
+    let behind = handler.variant().is_some_and(|variant| !variant.is_transparent());
+    let (namespace, addresses) = if own && behind {
+        (None, pod.ips.clone())
+    } else {
+        let pin = own.then(|| context.layout.namespaces(&pod.id).join("net"));
+        (pin, vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
+    };
+    Ok(Work::Forward(Forward { pod: pod.id.clone(), namespace, addresses }))
 }
 
 fn check(wants: Wants, terminal: Terminal) -> Result<(), SessionError> {
@@ -126,7 +135,7 @@ fn shim(context: &Context, id: &ContainerId, door: &Door) -> Result<Shim, Sessio
     };
     let limits = &context.limits;
     Ok(Shim {
-        record: shim.record.clone(),
+        record: shim.record_of(id),
         io: shim.io().address(),
         namespace: context.launcher.namespace().to_owned(),
         call: limits.shim_call,

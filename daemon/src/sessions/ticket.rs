@@ -2,7 +2,7 @@
 //! What the daemon hands to a session's process: all that it needs to know, so that it needs
 //! neither the daemon nor its configuration.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crisp_words::{ContainerId, ExecId, SandboxId};
 use oci_spec::runtime::Process;
@@ -85,8 +85,11 @@ pub struct Attach {
 pub struct Forward {
     /// The pod.
     pub pod: SandboxId,
-    /// Its network namespace; `None` for the node's.
+    /// The network namespace to connect from; `None` for the node's.
     pub namespace: Option<PathBuf>,
+    /// Addresses to connect to, in turn. Loopback ones in the pod's namespace; of a pod whose
+    /// network is behind its own kernel, its addresses as the node reaches them.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Which streams a client wants.

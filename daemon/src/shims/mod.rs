@@ -24,6 +24,7 @@ mod spawn;
 mod task;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use answer::{BootstrapResult, TaskApi};
 pub use bootstrap::{Launch, Launcher, Verbosity};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crisp_words::ContainerId;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::join_all, stream};
 
 use super::{
     ContainerStats, FilesystemUsage, InterfaceCounters, PodStats, Rates, StatsError,
@@ -20,6 +20,7 @@ use crate::{
     config::PodMetricGroup,
     containers::record::ContainerRecord,
     pods::{clock, context::Context, message::PodView, node::Node, spec::Sharing},
+    shims::TaskRef,
 };
 
 /// Writable layers measured at once, where there is no figure yet.
@@ -115,9 +116,15 @@ impl Collector {
         containers: Vec<Arc<ContainerRecord>>,
     ) -> Result<Vec<ContainerReading>, StatsError> {
         let mut layers = self.layers(&containers).await;
+        let mut told = self.told_by_shims(&containers).await;
         let collector = self.clone();
         blocking(move || {
-            let usages = collector.cgroups_of(&containers, Detail::Container);
+            let mut usages = collector.cgroups_of(&containers, Detail::Container);
+            for (container, timed) in containers.iter().zip(&mut usages) {
+                if let Some(by_shim) = told.remove(&container.id) {
+                    *timed = by_shim;
+                }
+            }
             let both = containers.into_iter().zip(usages);
             both.map(|(container, (at_ns, usage))| {
                 let writable = layers.remove(&container.id);
@@ -171,6 +178,36 @@ impl Collector {
         let mut usages = read(&self.node.context.cgroups, &known, detail).into_iter();
         let next = |path: Option<String>| path.and_then(|_| usages.next());
         paths.into_iter().map(next).map(|timed| timed.unwrap_or((clock::now_ns(), None))).collect()
+    }
+
+    /// What shims say of containers behind kernels of their own, which have no cgroup of this
+    /// host's. Of one whose shim does not answer nothing is known.
+    pub(super) async fn told_by_shims(
+        &self,
+        containers: &[Arc<ContainerRecord>],
+    ) -> HashMap<ContainerId, Timed> {
+        let context = &self.node.context;
+        let ask = |container: &Arc<ContainerRecord>| {
+            let (id, door) = (container.id.clone(), context.index.pod(container.pod.as_str()).ok());
+            async move {
+                let door = door?;
+                let handler = door.view.borrow().pod.handler.clone();
+                context
+                    .handlers
+                    .choose(&handler)
+                    .ok()?
+                    .variant()
+                    .filter(|v| !v.is_transparent())?;
+                let asked = async {
+                    let client = door.shim.as_ref()?.of(&id).ok()?;
+                    client.stats(TaskRef::container(&id), context.limits.shim_call).await.ok()
+                };
+                let usage = asked.await.map(|stats| stats.usage());
+                Some((id.clone(), (clock::now_ns(), usage)))
+            }
+        };
+        let all = join_all(containers.iter().map(ask)).await;
+        all.into_iter().flatten().collect()
     }
 
     /// What the containers have written, as far as it can be told.

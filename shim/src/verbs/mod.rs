@@ -6,6 +6,7 @@ mod dialect;
 mod info;
 mod io;
 mod make_namespaces;
+mod print_init;
 mod serve;
 mod start;
 
@@ -38,6 +39,7 @@ fn run() -> Result<(), Failed> {
         Verb::ServeIo => io::run(&flags),
         Verb::Info => info::run(),
         Verb::MakeNamespaces => make_namespaces::run(),
+        Verb::PrintInit => print_init::run(),
         Verb::Version => {
             println!("containerd-shim-crisp-v1 {}", env!("CARGO_PKG_VERSION"));
             Ok(())

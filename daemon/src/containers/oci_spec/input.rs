@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crisp_runtimes::preset::AnnotationStyle;
 use crisp_words::SandboxId;
 use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,9 @@ pub struct HandlerPolicy {
     pub default_capabilities: CapabilitySet,
     /// Whose programs run under the default seccomp profile.
     pub seccomp_arches: SeccompArches,
+    /// By which annotations the handler's shim knows sandboxes and containers.
+    #[serde(default)]
+    pub annotations: AnnotationStyle,
 }
 
 impl Default for HandlerPolicy {
@@ -131,6 +135,7 @@ impl Default for HandlerPolicy {
         Self {
             default_capabilities: CapabilitySet::container_default(),
             seccomp_arches: SeccompArches::default(),
+            annotations: AnnotationStyle::default(),
         }
     }
 }
@@ -143,6 +148,9 @@ pub enum PodNamespaces {
     /// The shim makes and knows them (sandboxes that are virtual machines): the spec says which
     /// kinds there are and not where.
     KnownToShim,
+    /// Those that are there already; the others are made with this container, which holds them
+    /// for those to come.
+    Begun(NamespacePaths),
 }
 
 /// Files that hold a pod's namespaces; `None` for a kind that the pod does not have of its own.

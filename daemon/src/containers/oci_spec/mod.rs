@@ -3,8 +3,6 @@
 //! looked up (users, devices, mount sources, profiles) is looked up before, by the neighbours of
 //! this folder.
 
-use std::collections::HashMap;
-
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSeccomp, Root, Spec};
 
 use super::{
@@ -13,6 +11,7 @@ use super::{
     spec::RootfsAccess,
 };
 
+mod annotations;
 mod capabilities;
 mod devices;
 mod error;
@@ -29,6 +28,7 @@ mod process;
 mod real_runtimes;
 #[cfg(test)]
 mod refusals;
+mod sandbox;
 pub mod seccomp;
 mod version;
 
@@ -38,6 +38,7 @@ pub use input::{
     RuntimeAbilities, SeccompChoice, SpecInput,
 };
 pub use process::exec_process;
+pub use sandbox::{PROGRAM, SandboxInput, generate_sandbox, mount_points};
 pub use seccomp::SeccompArches;
 
 use crate::pods::spec::Privilege;
@@ -57,7 +58,7 @@ pub fn generate(input: &SpecInput<'_>) -> Result<Spec, SpecError> {
         .set_root(Some(root(input)))
         .set_process(Some(process::process(input, &granted)?))
         .set_hostname(hostname(input))
-        .set_annotations(Some(annotations(input)))
+        .set_annotations(Some(annotations::of_container(input)))
         .set_hooks(hooks(&input.cdi.hooks))
         .set_linux(Some(linux(input, &granted, mounts.rootfs_propagation)?))
         .set_mounts(Some(mounts.list));
@@ -74,27 +75,11 @@ fn root(input: &SpecInput<'_>) -> Root {
 /// The pod's UTS namespace has its name already; only a shim that makes the namespace itself has
 /// to be told.
 fn hostname(input: &SpecInput<'_>) -> Option<String> {
-    let shim_names_it =
-        *input.namespaces == PodNamespaces::KnownToShim && !input.has_host_network();
+    let shim_names_it = match input.namespaces {
+        PodNamespaces::Pinned(_) => false,
+        PodNamespaces::KnownToShim | PodNamespaces::Begun(_) => !input.has_host_network(),
+    };
     (shim_names_it && !input.hostname.is_empty()).then(|| input.hostname.to_owned())
-}
-
-/// The annotations by which shims of virtual machines recognise which container belongs to which
-/// sandbox; their names are a custom of all CRI runtimes.
-fn annotations(input: &SpecInput<'_>) -> HashMap<String, String> {
-    let pod = &input.pod.metadata;
-    let ours = [
-        ("container-type", "container"),
-        ("container-name", &input.container.metadata.name),
-        ("image-name", &input.container.image.image),
-        ("sandbox-id", input.pod_id.as_str()),
-        ("sandbox-name", &pod.name),
-        ("sandbox-namespace", &pod.namespace),
-        ("sandbox-uid", &pod.uid),
-    ];
-    let passed_on = input.handler_annotations.iter().map(|(k, v)| (k.clone(), v.clone()));
-    let ours = ours.map(|(key, value)| (format!("io.kubernetes.cri.{key}"), value.to_owned()));
-    passed_on.chain(ours).collect()
 }
 
 fn linux(

@@ -60,6 +60,10 @@ pub(super) fn id_mapping(mapping: &IdMapping) -> Result<LinuxIdMapping, OciSpecE
 fn of_pod(input: &SpecInput<'_>, kind: LinuxNamespaceType) -> Result<LinuxNamespace, SpecError> {
     match input.namespaces {
         PodNamespaces::KnownToShim => Ok(new(kind)),
+        PodNamespaces::Begun(paths) => {
+            let path = pinned(paths, kind).1;
+            Ok(path.as_deref().map_or_else(|| new(kind), |path| at(kind, path)))
+        }
         PodNamespaces::Pinned(paths) => {
             let (name, path) = pinned(paths, kind);
             path.as_deref().map(|path| at(kind, path)).ok_or(SpecError::NoNamespace(name))

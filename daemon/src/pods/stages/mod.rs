@@ -7,3 +7,4 @@ pub mod namespaces;
 pub mod network;
 pub mod pod_files;
 pub mod sandbox;
+pub mod sandbox_container;

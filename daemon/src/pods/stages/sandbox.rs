@@ -5,20 +5,23 @@ use std::{collections::HashMap, path::Path};
 
 use crisp_podio::{RuntimeOptions, SandboxOptions};
 
-use super::pod_files;
+use super::{pod_files, sandbox_container};
 use crate::{
     cgroups::Driver,
     files,
     pods::{
         context::Context,
         error::{FaultKind, PodError},
-        handler::Handler,
-        record::{PodRecord, ShimRecord},
-        shim::{PodShim, gone_is_fine},
+        handler::{Handler, OciRuntime},
+        record::{Maker, PodRecord, ShimRecord},
+        shim::{PodShim, answered, gone_is_fine},
         spec::{PidSharing, Sharing},
     },
-    shims::{CreateSandbox, Options, ShimError, TaskApi, TaskRef},
+    shims::{CreateSandbox, LogPipe, Options, ShimError, TaskRef},
 };
+
+/// Where shims put their sockets that cannot be told otherwise.
+const THEIRS: &str = "/run/containerd/s";
 
 /// Starts the pod's shim and connects to it. Needs nothing of the network.
 ///
@@ -33,23 +36,45 @@ pub async fn start_shim(
     let made = files::make_dir(&bundle, 0o711)
         .and_then(|()| files::make_dir(&context.layout.sockets(), 0o711));
     made.map_err(|e| PodError::step(format!("make {}", bundle.display()), FaultKind::Internal, e))?;
-    let failed = |e| PodError::shim(format!("start shim of pod {}", pod.id), e);
-    let launch = context.launch(handler, pod.id.as_str(), &bundle);
-    let answer =
-        context.launcher.start(&launch, context.limits.shim_start).await.map_err(failed)?;
-    answer.save(&bundle).map_err(failed)?;
-    let mut record = ShimRecord {
-        address: answer.address,
-        task_api: if answer.task_api == TaskApi::V3 { 3 } else { 2 },
-        pid: 0,
-        binary: handler.shim.clone(),
+    if let Some(variant) = handler.variant() {
+        sandbox_container::write_bundle(context, pod, handler, variant).await?;
+    }
+    spawn_shim(context, pod, handler, &bundle)
+        .await
+        .map_err(|e| PodError::shim(format!("start shim of pod {}", pod.id), e))
+}
+
+async fn spawn_shim(
+    context: &Context,
+    pod: &PodRecord,
+    handler: &Handler,
+    bundle: &Path,
+) -> Result<PodShim, ShimError> {
+    let mut launch = context.launch(&handler.shim, pod.id.as_str(), bundle);
+    let log = match handler.variant() {
+        Some(variant) => {
+            launch.dialect = variant.dialect;
+            launch.options = variant.options.as_ref();
+            Some(LogPipe::open(bundle, pod.id.as_str())?)
+        }
+        None => None,
     };
+    let answer = context.launcher.start(&launch, context.limits.shim_start).await?;
+    answer.save(bundle)?;
+    let record = answered(answer, &handler.shim, handler.maker());
     let limit = context.limits.shim_call;
     let namespace = context.launcher.namespace();
-    let shim = PodShim::connect(record.clone(), namespace, limit).await.map_err(failed)?;
-    let hello = shim.client.connected(TaskRef::sandbox(&pod.id), limit).await.map_err(failed)?;
-    record.pid = hello.shim_pid;
-    Ok(PodShim { record, ..shim })
+    let mut shim = PodShim::connect(record, namespace, limit).await?;
+    let hello = shim.client.connected(TaskRef::sandbox(&pod.id), limit).await?;
+    shim.record.pid = hello.shim_pid;
+    let Some(log) = log else { return Ok(shim) };
+    // One that cannot be moved works where it is. crisp's own moves itself.
+    if let Err(error) = context.cgroups.join(&context.shim_cgroup(pod), shim.record.pid) {
+        tracing::warn!(pod = %pod.id, %error, "shim stays in the daemon's cgroup");
+    }
+    shim.helper =
+        Some(sandbox_container::io_helper(context, pod, context.limits.shim_start).await?);
+    Ok(shim.with_log(log))
 }
 
 /// Makes the sandbox in its shim: namespaces pinned, host name and sysctls set. Needs the network
@@ -60,7 +85,7 @@ pub async fn start_shim(
 pub async fn create(
     context: &Context,
     pod: &PodRecord,
-    handler: &Handler,
+    runtime: &OciRuntime,
     shim: &PodShim,
 ) -> Result<(), PodError> {
     let failed = |e| PodError::shim(format!("create sandbox {}", pod.id), e);
@@ -73,7 +98,7 @@ pub async fn create(
         id: &pod.id,
         bundle: &context.layout.sandbox_bundle(&pod.id),
         netns: &netns,
-        options: Some(Options::crisp_sandbox(&options(context, pod, handler))),
+        options: Some(Options::crisp_sandbox(&options(context, pod, runtime))),
         annotations: HashMap::new(),
     };
     let limit = context.limits.shim_call;
@@ -82,7 +107,7 @@ pub async fn create(
     Ok(())
 }
 
-fn options(context: &Context, pod: &PodRecord, handler: &Handler) -> SandboxOptions {
+fn options(context: &Context, pod: &PodRecord, runtime: &OciRuntime) -> SandboxOptions {
     let config = &pod.config;
     let pins = context.layout.namespaces(&pod.id);
     let userns = config.namespaces.user.as_ref().map(|_| pins.join("user").display().to_string());
@@ -98,18 +123,18 @@ fn options(context: &Context, pod: &PodRecord, handler: &Handler) -> SandboxOpti
     options.sysctls =
         config.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     options.pin_dir = pins.display().to_string();
-    options.runtime = Some(runtime_options(context, handler)).into();
+    options.runtime = Some(runtime_options(context, runtime)).into();
     options.shim_cgroup = context.shim_cgroup(pod);
     options
 }
 
 /// What crisp's shim is told about the OCI runtime it drives.
 #[must_use]
-pub fn runtime_options(context: &Context, handler: &Handler) -> RuntimeOptions {
+pub fn runtime_options(context: &Context, runtime: &OciRuntime) -> RuntimeOptions {
     let mut options = RuntimeOptions::new();
-    options.kind = handler.runtime.kind.to_string();
-    options.binary = handler.runtime.binary.display().to_string();
-    options.root = handler.runtime.root.display().to_string();
+    options.kind = runtime.kind.to_string();
+    options.binary = runtime.binary.display().to_string();
+    options.root = runtime.root.display().to_string();
     options.systemd_cgroup = context.cgroups.driver() == Driver::Systemd;
     options.deadline_s = u32::try_from(context.limits.runtime.as_secs()).unwrap_or(u32::MAX);
     options
@@ -125,15 +150,13 @@ pub async fn undo(
     pod: &PodRecord,
     shim: Option<&PodShim>,
 ) -> Result<(), PodError> {
-    let ended = match shim.filter(|shim| !shim.client.is_closed()) {
-        Some(shim) => shut_down(context, pod, shim).await,
-        None => Err(None),
-    };
-    if let Err(error) = ended {
-        if let Some(error) = error {
-            tracing::warn!(pod = %pod.id, %error, "shim does not end by itself");
-        }
-        end_by_force(context, pod).await?;
+    let maker = shim.map(|shim| &shim.record).or(pod.shim.as_ref()).map_or_else(
+        || context.handlers.choose_or_default(&pod.handler).maker(),
+        |record| record.maker,
+    );
+    match maker {
+        Maker::Crisp => end(context, pod, shim).await?,
+        Maker::Other => sandbox_container::end(context, pod, shim).await?,
     }
     let bundle = context.layout.sandbox_bundle(&pod.id);
     crate::pods::stages::namespaces::unpin_all(context, pod).await?;
@@ -143,6 +166,18 @@ pub async fn undo(
         .map_err(|e| {
             PodError::step(format!("remove bundle of pod {}", pod.id), FaultKind::Internal, e)
         })
+}
+
+async fn end(context: &Context, pod: &PodRecord, shim: Option<&PodShim>) -> Result<(), PodError> {
+    let ended = match shim.filter(|shim| !shim.client.is_closed()) {
+        Some(shim) => shut_down(context, pod, shim).await,
+        None => Err(None),
+    };
+    let Err(error) = ended else { return Ok(()) };
+    if let Some(error) = error {
+        tracing::warn!(pod = %pod.id, %error, "shim does not end by itself");
+    }
+    end_by_force(context, pod).await
 }
 
 /// Asks the shim to end, and sees to it that its socket goes: the shim removes it only after its
@@ -169,19 +204,25 @@ async fn end_by_force(context: &Context, pod: &PodRecord) -> Result<(), PodError
         context.kill_shim(shim).await;
         remove_socket(context, shim);
     }
-    let handler = context.handlers.choose_or_default(&pod.handler);
-    let launch = context.launch(handler, pod.id.as_str(), &bundle);
+    let binary = pod.shim.as_ref().map_or_else(
+        || context.handlers.choose_or_default(&pod.handler).shim.clone(),
+        |shim| shim.binary.clone(),
+    );
+    let launch = context.launch(&binary, pod.id.as_str(), &bundle);
     match context.launcher.delete(&launch, context.limits.runtime).await {
         Ok(_) => Ok(()),
         Err(e) => Err(PodError::shim(format!("delete sandbox {}", pod.id), e)),
     }
 }
 
-/// A shim removes its socket when it ends by itself; a killed one cannot. Only a socket in crisp's
-/// own directory is removed.
-fn remove_socket(context: &Context, shim: &ShimRecord) {
+/// A shim removes its socket when it ends by itself; a killed one cannot. Only a socket in a
+/// directory of shims' sockets is removed: crisp's own, or the one that shims of others are built
+/// with.
+pub fn remove_socket(context: &Context, shim: &ShimRecord) {
     let path = shim.address.strip_prefix("unix://").map(Path::new);
-    let Some(path) = path.filter(|path| path.starts_with(context.layout.sockets())) else { return };
+    let dirs = [context.layout.sockets(), THEIRS.into()];
+    let is_theirs = |path: &&Path| dirs.iter().any(|dir| path.starts_with(dir));
+    let Some(path) = path.filter(is_theirs) else { return };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(socket = %path.display(), %error, "socket of a dead shim is left");

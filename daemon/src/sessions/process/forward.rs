@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Connects a client to ports of a pod, many connections at once over one SPDY connection. The
-//! process is in the pod's network namespace by now.
+//! process is by now in the network namespace from which the pod is reached.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -28,7 +23,10 @@ use super::{
     pairs::{Opened, Pair, Pairs},
     wire::{Line, Tunnel, Wire},
 };
-use crate::sessions::spdy::{Frame, Reader, StreamId, encode};
+use crate::sessions::{
+    spdy::{Frame, Reader, StreamId, encode},
+    ticket::Forward,
+};
 
 /// Most connections at once.
 const CONNECTIONS: usize = 512;
@@ -47,7 +45,12 @@ const LINGER: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves one client until it has gone.
-pub(super) async fn serve(stall: Duration, admitted: Admitted, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    work: &Forward,
+    stall: Duration,
+    admitted: Admitted,
+    stop: impl Future<Output = ()>,
+) {
     let Admitted { wire, line, speech } = admitted;
     let wire = match speech {
         Speech::Tunnel => Box::new(Tunnel::open(wire).await),
@@ -63,6 +66,7 @@ pub(super) async fn serve(stall: Duration, admitted: Admitted, stop: impl Future
         pairs: Pairs::default(),
         connections: HashMap::new(),
         carriers: JoinSet::new(),
+        addresses: work.addresses.as_slice().into(),
     };
     tokio::select! {
         // A client that breaks the protocol is gone like any other.
@@ -83,6 +87,7 @@ struct Session {
     /// By data stream.
     connections: HashMap<StreamId, Connection>,
     carriers: JoinSet<StreamId>,
+    addresses: Arc<[IpAddr]>,
 }
 
 struct Connection {
@@ -154,10 +159,10 @@ impl Session {
 
     fn connect(&mut self, pair: Pair) {
         let (to, from) = mpsc::channel(WAITING);
-        let outbox = self.outbox.clone();
+        let (outbox, addresses) = (self.outbox.clone(), self.addresses.clone());
         let carrier = self.carriers.spawn(async move {
             // Without a client there is nobody to tell.
-            let _ = carry(pair, from, &outbox).await;
+            let _ = carry(pair, &addresses, from, &outbox).await;
             pair.data
         });
         self.connections.insert(pair.data, Connection { to: Some(to), carrier });
@@ -183,8 +188,13 @@ impl Session {
 }
 
 /// Carries one connection to its end.
-async fn carry(pair: Pair, from: mpsc::Receiver<Bytes>, outbox: &Outbox) -> Result<(), Gone> {
-    match connect(pair.port).await {
+async fn carry(
+    pair: Pair,
+    addresses: &[IpAddr],
+    from: mpsc::Receiver<Bytes>,
+    outbox: &Outbox,
+) -> Result<(), Gone> {
+    match connect(addresses, pair.port).await {
         Ok(server) => {
             let (reader, writer) = server.into_split();
             let (ended, lingers) = tokio::sync::oneshot::channel();
@@ -206,10 +216,10 @@ async fn carry(pair: Pair, from: mpsc::Receiver<Bytes>, outbox: &Outbox) -> Resu
     }
 }
 
-async fn connect(port: u16) -> io::Result<TcpStream> {
+async fn connect(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     let mut failed = None;
-    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-        let connected = match timeout(CONNECT, TcpStream::connect((address, port))).await {
+    for address in addresses {
+        let connected = match timeout(CONNECT, TcpStream::connect((*address, port))).await {
             Ok(connected) => connected,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };

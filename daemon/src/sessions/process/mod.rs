@@ -111,7 +111,7 @@ async fn serve(ticket: &Ticket, listener: TcpListener) -> anyhow::Result<()> {
     match &ticket.work {
         Work::Exec(work) => exec::serve(work, ticket.stall, admitted, stop).await?,
         Work::Attach(work) => attach::serve(work, ticket.stall, admitted, stop).await?,
-        Work::Forward(_) => forward::serve(ticket.stall, admitted, stop).await,
+        Work::Forward(work) => forward::serve(work, ticket.stall, admitted, stop).await,
     }
     Ok(())
 }
