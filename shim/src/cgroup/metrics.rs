@@ -52,6 +52,7 @@ fn read_v1(cgroups: &Cgroups) -> v1::Metrics {
     let mut metrics = v1::Metrics::new();
     metrics.cpu = dir("cpuacct").map(|d| cpu_v1(&d, dir("cpu"))).into();
     metrics.memory = dir("memory").map(|d| memory_v1(&d)).into();
+    metrics.memory_oom_control = dir("memory").map(|d| oom_v1(&d)).into();
     metrics.pids = dir("pids").map(|d| pids_v1(&d)).into();
     metrics
 }
@@ -110,6 +111,16 @@ fn memory_v1(dir: &Path) -> v1::MemoryStat {
         total_inactive_file: get(&stat, "total_inactive_file"),
         total_active_file: get(&stat, "total_active_file"),
         ..v1::MemoryStat::default()
+    }
+}
+
+fn oom_v1(dir: &Path) -> v1::MemoryOomControl {
+    let control = table(dir, "memory.oom_control");
+    v1::MemoryOomControl {
+        oom_kill_disable: get(&control, "oom_kill_disable"),
+        under_oom: get(&control, "under_oom"),
+        oom_kill: get(&control, "oom_kill"),
+        ..v1::MemoryOomControl::default()
     }
 }
 
