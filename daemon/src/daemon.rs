@@ -10,9 +10,11 @@ use crate::{
     files,
     handlers::{SHIM, Workshop},
     images::{Images, ImagesConfig, Patience},
+    metrics::Metrics,
     network::{Network, Settings, cni::Choice},
     nri::{self, Nri},
     pods::{
+        boot::Boot,
         context::{Context, ShimCgroup},
         events::Events,
         handler::ProbeError,
@@ -21,6 +23,7 @@ use crate::{
         names::Names,
         node::Node,
         ooms::{self, Ooms},
+        progress::Progress,
         restore,
     },
     rootfs::Rootfs,
@@ -78,7 +81,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError`]. A single bad pod, handler or network is not one: it is logged.
-pub async fn begin(config: &Config) -> Result<Node, StartError> {
+pub async fn begin(config: &Config, metrics: Metrics) -> Result<Node, StartError> {
     let layout = Layout::new(&config.root, &config.runroot);
     let private = [layout.root().to_owned(), layout.run().to_owned(), layout.sessions()];
     let shared = [layout.pods(), layout.containers(), layout.bundles(), layout.sockets()];
@@ -88,7 +91,8 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
     }
     crate::network::netns::share(&layout.pods())?;
     let host = HostFacts::collect()?;
-    let limits = limits(config);
+    let limits = Limits::new(&config.deadlines);
+    let boot = Boot::note(layout.run());
     let workshop = Workshop { config, limits: &limits, cgroups: shim_driver(driver(config)) };
     let handlers = workshop.handlers().await?;
     let images = Images::open(images_config(config))?;
@@ -105,6 +109,9 @@ pub async fn begin(config: &Config) -> Result<Node, StartError> {
             std::env::current_exe().unwrap_or_default(),
             Verbosity::Normal,
         ),
+        progress: Progress::new(limits.clone(), metrics.clone()),
+        metrics,
+        boot,
         limits,
         sockets: layout.sockets(),
         default_seccomp: config.runtime.seccomp_profile.clone(),
@@ -168,7 +175,9 @@ fn events_socket(layout: &Layout) -> PathBuf {
     layout.run().join("events.sock")
 }
 
-fn images_config(config: &Config) -> ImagesConfig {
+/// How the image room is run.
+#[must_use]
+pub fn images_config(config: &Config) -> ImagesConfig {
     let image = &config.image;
     let ours = Patience::default();
     let answer = config.deadlines.registry;
@@ -194,6 +203,7 @@ fn network_settings(config: &Config) -> Settings {
         state_dir: config.root.join("network"),
         run_dir: config.runroot.join("network"),
         deadline: config.deadlines.cni,
+        status_deadline: config.deadlines.cni_status,
     }
 }
 
@@ -207,18 +217,6 @@ pub fn session_settings(config: &Config) -> sessions::Settings {
         ports: sessions::Ports { first: api.stream_port.first, last: api.stream_port.last },
         tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         stall: api.stream_idle_timeout,
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    let table = &config.deadlines;
-    Limits {
-        shim_start: table.shim_start,
-        shim_call: table.shim_call,
-        runtime: table.runtime,
-        kill: table.kill,
-        drain: Limits::default().drain,
-        reconnect: table.restart.min(Limits::default().reconnect),
     }
 }
 

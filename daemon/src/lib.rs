@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod files;
 pub mod images;
 pub mod logging;
+pub mod metrics;
 pub mod network;
 pub mod nri;
 pub mod pods;

@@ -1,28 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use crate::config::{self, Config, DEFAULT_FILE, Handlers, find_program};
 
 /// Prints the defaults with comments.
 pub(super) fn print_default() -> anyhow::Result<()> {
-    print(&Config::default())
+    super::print(&Config::default().to_text())
 }
 
 /// Prints what is in force.
 pub(super) fn show(file: Option<PathBuf>) -> anyhow::Result<()> {
-    print(&config::load(file.as_deref())?)
+    super::print(&config::load(file.as_deref())?.to_text())
 }
 
-fn print(config: &Config) -> anyhow::Result<()> {
-    match io::stdout().write_all(config.to_text().as_bytes()) {
-        // The reader (`crisp config | head`) has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        done => Ok(done?),
-    }
+/// Prints what another runtime's configuration amounts to.
+pub(super) fn import(file: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    super::print(&config::import::import(file, &text)?.to_text())
 }
 
 /// Reads a file as the daemon would and looks for the programs it names.

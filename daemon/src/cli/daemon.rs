@@ -14,6 +14,8 @@ use crate::{
     cri::Cri,
     daemon,
     logging::Log,
+    metrics::{self, Metrics},
+    pods::node::Node,
     server::{Activity, Lock, Socket, serve},
     sessions::Sessions,
     stats::Collector,
@@ -51,9 +53,11 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
 
-    let node = daemon::begin(&config).await?;
+    let counters = Metrics::default();
+    let node = daemon::begin(&config, counters.clone()).await?;
     // Plugins know all pods before anyone can ask for new ones.
     let _plugins = daemon::open_nri(&config, &node).await?;
+    serve_metrics(&config, &counters, &node).await;
     let stats = Collector::new(node.clone(), config.stats.included_pod_metrics.clone());
     let sessions = Sessions::new(daemon::session_settings(&config));
     let cri = Cri::new(node, stats, sessions);
@@ -79,10 +83,25 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
         notify(&[NotifyState::Stopping]);
         cri.close();
     };
-    let ended = serve(listener, cri.clone(), cri.clone(), &config.api, activity, stop).await;
+    let ended =
+        serve(listener, cri.clone(), cri.clone(), &config, (activity, counters), stop).await;
     reloads.abort();
     trims.abort();
     Ok(ended?)
+}
+
+/// A port that is taken costs the metrics, not the pods.
+async fn serve_metrics(config: &Config, counters: &Metrics, node: &Node) {
+    let wanted = &config.metrics;
+    if !wanted.enable_metrics {
+        return;
+    }
+    let port = wanted.metrics_port;
+    let address = (port != 0).then(|| std::net::SocketAddr::new(wanted.metrics_host, port));
+    let socket = wanted.metrics_socket.clone();
+    if let Err(error) = metrics::serve(counters.clone(), node.clone(), address, socket).await {
+        tracing::error!("metrics are not served: {}", crate::cri::status::chain(&error));
+    }
 }
 
 /// Tells systemd, if it listens.
@@ -149,6 +168,7 @@ fn needs_restart(old: &Config, fresh: &Config) -> Vec<&'static str> {
         ("[network]", old.network != followed.network),
         ("[nri]", old.nri != followed.nri),
         ("[stats]", old.stats != followed.stats),
+        ("[metrics]", old.metrics != followed.metrics),
         ("[deadlines]", old.deadlines != followed.deadlines),
     ]
     .into_iter()

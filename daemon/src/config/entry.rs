@@ -38,12 +38,13 @@ macro_rules! entries {
 pub(super) use entries;
 
 entries!(
-    bool,
     String,
     Vec<String>,
     PathBuf,
     Option<PathBuf>,
     Vec<PathBuf>,
+    bool,
+    u16,
     u32,
     NonZeroU32,
     Duration,
@@ -119,6 +120,20 @@ impl Setting for Option<PathBuf> {
 
     fn to_toml(&self) -> String {
         self.as_ref().map_or_else(|| quote(""), Setting::to_toml)
+    }
+}
+
+impl Setting for u16 {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Number(number) => Self::try_from(*number).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| format!("must be a whole number from 0 to {}", Self::MAX))
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
     }
 }
 

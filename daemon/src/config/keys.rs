@@ -49,6 +49,8 @@ section! {
         pub nri: Nri = Nri::default(),
         /// Resource usage.
         pub stats: Stats = Stats::default(),
+        /// What the daemon counts, for Prometheus.
+        pub metrics: Metrics = Metrics::default(),
         /// How long a step may take before it is given up and undone, in seconds.
         pub deadlines: Deadlines = Deadlines::default(),
     }
@@ -202,6 +204,20 @@ section! {
 }
 
 section! {
+    /// What the daemon counts, for Prometheus.
+    pub struct Metrics {
+        /// Whether /metrics is served at all.
+        pub enable_metrics: bool = false,
+        /// Address at which it is served.
+        pub metrics_host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
+        /// Port at which it is served; 0 for none.
+        pub metrics_port: u16 = 9090,
+        /// Path of a unix socket at which it is served as well. Empty for none.
+        pub metrics_socket: Option<PathBuf> = None,
+    }
+}
+
+section! {
     /// How long a step may take before it is given up and undone, in seconds.
     pub struct Deadlines {
         /// One chain of CNI plugins, adding, checking or deleting.
@@ -214,10 +230,21 @@ section! {
         pub runtime: Duration = secs(120),
         /// From SIGKILL until the process is gone.
         pub kill: Duration = secs(30),
+        /// From a process's exit until all of its output is in the log.
+        pub drain: Duration = secs(12),
+        /// What the kernel does without a program: mounts, namespaces, cgroups, files. It cannot
+        /// be given up, but `crisp status` shows what takes longer.
+        pub host: Duration = secs(10),
+        /// The plugins' word on how they are (CNI STATUS).
+        pub cni_status: Duration = secs(10),
         /// Connecting to a registry, and each of its answers.
         pub registry: Duration = secs(30),
+        /// Connecting to one shim after a restart of the daemon, and undoing one half-made thing.
+        pub reconnect: Duration = secs(5),
         /// Finding all pods again after a restart of the daemon.
         pub restart: Duration = secs(30),
+        /// Calls that are still open when the daemon is told to end.
+        pub shutdown: Duration = secs(10),
     }
 }
 
@@ -414,7 +441,7 @@ impl Config {
 
 /// Where a key that is unknown in its table is known: `[table] key`.
 pub(super) fn elsewhere(key: &str) -> Option<String> {
-    let tables: [(&str, &[&str]); 9] = [
+    let tables: [(&str, &[&str]); 10] = [
         ("", Config::KEYS),
         ("api", Api::KEYS),
         ("runtime", Runtime::KEYS),
@@ -423,6 +450,7 @@ pub(super) fn elsewhere(key: &str) -> Option<String> {
         ("network", Network::KEYS),
         ("nri", Nri::KEYS),
         ("stats", Stats::KEYS),
+        ("metrics", Metrics::KEYS),
         ("deadlines", Deadlines::KEYS),
     ];
     let (table, key) =

@@ -9,6 +9,7 @@
 mod entry;
 mod error;
 mod handlers;
+pub mod import;
 mod keys;
 mod load;
 mod nearest;
@@ -21,7 +22,7 @@ pub use error::{ConfigError, Problem, ProblemKind};
 pub use handlers::{Handler, HandlerError, Handlers, find_program};
 pub use keys::{
     AnnotationStyle, Api, CgroupManager, Config, Deadlines, HostNetwork, Image, LogFormat,
-    LogLevel, Network, Nri, PodMetricGroup, Program, Runtime, RuntimeHandler, RuntimeType,
+    LogLevel, Metrics, Network, Nri, PodMetricGroup, Program, Runtime, RuntimeHandler, RuntimeType,
     ShimBootstrap, ShimOptions, Stats, SystemdPresence,
 };
 pub use load::{DEFAULT_FILE, load, load_text};

@@ -36,6 +36,7 @@ use crate::{
         error::{FaultKind, PodError},
         handler::{Engine, Handler, OciRuntime},
         members,
+        progress::Stage,
         record::PodRecord,
         shim::{self, PodShim, runtime_limit},
         spec::{Pairs, PidSharing, Privilege, Resources, SecurityProfile, Sharing},
@@ -85,6 +86,7 @@ pub async fn create(
     record: &ContainerRecord,
     target_pid: Option<u32>,
 ) -> Result<Created, Failed> {
+    let stage = context.progress.begin(Stage::Create, &record.id);
     let mut announced = None;
     let made = make(context, pod, shim, record, target_pid, &mut announced).await;
     let error = match made {
@@ -94,6 +96,7 @@ pub async fn create(
         }
         Err(error) => error,
     };
+    drop(stage);
     if let Some(announced) = announced {
         nri::undo_container(context, pod, record, announced).await;
     }

@@ -9,6 +9,7 @@ use crate::{
     pods::{
         context::Context,
         error::{FaultKind, PodError},
+        progress::Stage,
     },
     store,
 };
@@ -18,6 +19,7 @@ use crate::{
 /// # Errors
 /// [`PodError`] when files could not be removed; the record is then kept.
 pub async fn erase(context: &Context, id: &ContainerId) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::Erase, id);
     let failed = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
         PodError::step(format!("remove {what} of container {id}"), FaultKind::Internal, error)
     };

@@ -12,6 +12,7 @@ use crate::{
         context::Context,
         error::{FaultKind, PodError},
         members,
+        progress::Stage,
         record::Maker,
         shim::{PodShim, gone_is_fine, runtime_limit},
         stages::sandbox_container,
@@ -29,6 +30,7 @@ pub async fn release(
     record: &ContainerRecord,
 ) -> Result<(), PodError> {
     let id = &record.id;
+    let _stage = context.progress.begin(Stage::Release, id);
     let task = delete_task(context, shim, record).await;
     let rootfs = context
         .rootfs

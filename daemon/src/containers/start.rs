@@ -8,6 +8,7 @@ use crate::{
         clock,
         context::Context,
         error::{FaultKind, PodError},
+        progress::Stage,
         record::PodRecord,
         shim::{PodShim, runtime_limit},
     },
@@ -25,6 +26,7 @@ pub async fn start(
     record: &ContainerRecord,
 ) -> Result<Run, PodError> {
     let id = &record.id;
+    let _stage = context.progress.begin(Stage::Start, id);
     nri::start_container(context, pod, record).await.map_err(|error| {
         PodError::step(format!("start container {id}"), FaultKind::Denied, error)
     })?;

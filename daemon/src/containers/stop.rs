@@ -11,6 +11,7 @@ use crate::{
     pods::{
         context::Context,
         error::PodError,
+        progress::Stage,
         shim::{PodShim, gone_is_fine},
     },
     shims::{KillScope, ShimError, TaskRef},
@@ -73,6 +74,7 @@ async fn wait_patiently(patience: &mut watch::Receiver<Instant>, gone: &mut watc
 }
 
 async fn kill(context: &Context, shim: Option<&PodShim>, stop: &mut Stop) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::Kill, &stop.id);
     let step = || format!("kill container {}", stop.id);
     let limit = context.limits.kill;
     let killed = signal(context, shim, stop, libc::SIGKILL, KillScope::Container).await;

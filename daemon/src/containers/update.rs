@@ -12,6 +12,7 @@ use crate::{
     pods::{
         context::Context,
         error::{FaultKind, PodError},
+        progress::Stage,
         record::PodRecord,
         shim::{PodShim, runtime_limit},
         spec::Resources,
@@ -70,6 +71,7 @@ async fn put_in_force(
     asked: &LinuxResources,
 ) -> Result<Resources, PodError> {
     let id = &record.id;
+    let _stage = context.progress.begin(Stage::Update, id);
     let step = || format!("update container {id}");
     let internal = |e: serde_json::Error| PodError::step(step(), FaultKind::Internal, e);
     let merged = resources::update(&record.resources, request);

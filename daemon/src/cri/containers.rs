@@ -13,14 +13,17 @@ use super::{
     status::refuse,
     translate::{container_config, resources},
 };
-use crate::{containers::reopen, server::seen};
+use crate::{
+    containers::reopen,
+    server::{seen, seen_pod},
+};
 
 impl Cri {
     pub(super) async fn create(
         &self,
         request: v1::CreateContainerRequest,
     ) -> Result<v1::CreateContainerResponse, Status> {
-        seen(&request.pod_sandbox_id);
+        seen_pod(&request.pod_sandbox_id);
         let config = container_config(request.config).map_err(refuse)?;
         let made = self.node.create_container(&request.pod_sandbox_id, config).await;
         let container_id = made.map_err(refuse)?.to_string();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images and the disk they take.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use crisp_cri as v1;
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     images::{AuthFields, Image, ImageUser, PullRequest},
-    pods::clock,
+    pods::{clock, progress::Stage},
     server::seen,
 };
 
@@ -46,12 +46,17 @@ impl Cri {
         let spec = named(request.image)?;
         seen(&spec.image);
         self.node.context.handlers.choose(&spec.runtime_handler).map_err(refuse)?;
+        let context = &self.node.context;
+        let _stage = context.progress.begin(Stage::Pull, &spec.image);
+        let began = Instant::now();
         let request = PullRequest {
             reference: spec.image,
             auth: request.auth.map(auth),
             annotations: pairs(spec.annotations),
         };
-        let id = self.node.context.images.pull(request).await.map_err(refuse)?;
+        let pulled = context.images.pull(request).await.map_err(refuse);
+        context.metrics.pull_ended(pulled.as_ref().err().map(Status::code), began.elapsed());
+        let id = pulled?;
         Ok(v1::PullImageResponse { image_ref: id.to_string() })
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crisp_cri as v1;
 use serde_json::json;
 
-use super::Cri;
+use super::{Cri, report::NODE_KEY};
 use crate::{
     cgroups::Driver, network::Readiness, pods::handler::Handler, rootfs::kernel_maps_layers,
 };
@@ -76,7 +76,8 @@ impl Cri {
             "handlers": handlers,
             "nriPlugins": context.nri.show(),
         });
-        HashMap::from([("config".to_owned(), info.to_string())])
+        let state = serde_json::to_string(&self.report()).unwrap_or_default();
+        HashMap::from([("config".to_owned(), info.to_string()), (NODE_KEY.to_owned(), state)])
     }
 
     pub(super) fn cgroup_driver(&self) -> v1::RuntimeConfigResponse {

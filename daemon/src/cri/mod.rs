@@ -14,6 +14,7 @@ pub mod limits;
 mod lists;
 mod metrics;
 mod pods;
+pub mod report;
 mod runtime_service;
 mod show_container;
 mod show_pod;

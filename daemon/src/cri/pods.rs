@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Life and status of pod sandboxes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use crisp_cri as v1;
 use tonic::Status;
@@ -11,7 +11,14 @@ use super::{
     status::refuse,
     translate::{pod_config, resources},
 };
-use crate::{pods::clock, server::seen};
+use crate::{
+    pods::{clock, record::PodRecord},
+    server::{seen, seen_pod},
+    shims::TaskRef,
+};
+
+/// How long a shim may take to tell its version for a status.
+const PING: Duration = Duration::from_secs(1);
 
 impl Cri {
     pub(super) async fn run_pod(
@@ -19,6 +26,8 @@ impl Cri {
         request: v1::RunPodSandboxRequest,
     ) -> Result<v1::RunPodSandboxResponse, Status> {
         let config = pod_config(request.config).map_err(refuse)?;
+        let named = &config.metadata;
+        seen_pod(&format!("{}/{}", named.namespace, named.name));
         let made = self.node.run_pod(config, &request.runtime_handler).await;
         let id = made.map_err(refuse)?.to_string();
         seen(&id);
@@ -43,19 +52,40 @@ impl Cri {
         Ok(v1::RemovePodSandboxResponse {})
     }
 
-    pub(super) fn pod_status(
+    pub(super) async fn pod_status(
         &self,
         request: &v1::PodSandboxStatusRequest,
     ) -> Result<v1::PodSandboxStatusResponse, Status> {
         seen(&request.pod_sandbox_id);
         let view = self.node.pod(&request.pod_sandbox_id).map_err(refuse)?;
+        let info = match request.verbose {
+            true => self.pod_info(&view.pod).await,
+            false => HashMap::new(),
+        };
         let containers = view.containers.iter().filter(|c| c.is_visible());
         Ok(v1::PodSandboxStatusResponse {
             status: Some(show_pod::status(&view.pod)),
-            info: if request.verbose { show_pod::info(&view.pod) } else { HashMap::new() },
+            info,
             containers_statuses: containers.map(|c| show_container::status(c)).collect(),
             timestamp: clock::now_ns(),
         })
+    }
+
+    /// What a verbose status adds. The shim is asked for its version, which tells whether it
+    /// answers at all.
+    async fn pod_info(&self, pod: &PodRecord) -> HashMap<String, String> {
+        let context = &self.node.context;
+        let open = context.progress.open();
+        let stages: Vec<_> = open.iter().filter(|open| open.object == pod.id.as_str()).collect();
+        let shim = context.index.pod(pod.id.as_str()).ok().and_then(|door| door.shim.clone());
+        let version = match shim {
+            None => Err("there is no connection to it".to_owned()),
+            Some(shim) => {
+                let asked = shim.client.connected(TaskRef::sandbox(&pod.id), PING);
+                asked.await.map(|answer| answer.version).map_err(|error| error.to_string())
+            }
+        };
+        show_pod::info(pod, &stages, version)
     }
 
     pub(super) async fn update_pod(

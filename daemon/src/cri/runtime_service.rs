@@ -57,7 +57,7 @@ impl RuntimeService for Cri {
         &self,
         request: Request<v1::PodSandboxStatusRequest>,
     ) -> Answer<v1::PodSandboxStatusResponse> {
-        self.pod_status(&request.into_inner()).map(Response::new)
+        self.pod_status(&request.into_inner()).await.map(Response::new)
     }
 
     async fn update_pod_sandbox_resources(

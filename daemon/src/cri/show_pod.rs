@@ -6,8 +6,11 @@ use std::collections::HashMap;
 use crisp_cri as v1;
 use serde_json::json;
 
-use super::translate::{namespaces_to_cri, pod_metadata_to_cri, to_map};
-use crate::pods::record::PodRecord;
+use super::{
+    report::StageReport,
+    translate::{namespaces_to_cri, pod_metadata_to_cri, to_map},
+};
+use crate::pods::{progress::Open, record::PodRecord};
 
 /// Whether the sandbox can be used.
 pub(super) fn state(pod: &PodRecord) -> v1::PodSandboxState {
@@ -56,12 +59,24 @@ pub(super) fn status(pod: &PodRecord) -> v1::PodSandboxStatus {
 }
 
 /// What a verbose status adds, as JSON.
-pub(super) fn info(pod: &PodRecord) -> HashMap<String, String> {
+pub(super) fn info(
+    pod: &PodRecord,
+    stages: &[&Open],
+    shim_version: Result<String, String>,
+) -> HashMap<String, String> {
+    let (version, fault) = match shim_version {
+        Ok(version) => (Some(version), None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let stages: Vec<_> = stages.iter().map(|open| StageReport::from(*open)).collect();
     let info = json!({
         "handler": pod.handler,
         "phase": pod.phase,
         "pid": pod.shim.as_ref().map(|shim| shim.pid),
         "shim": pod.shim,
+        "shimVersion": version,
+        "shimFault": fault,
+        "stages": stages,
         "cgroup": pod.cgroup,
         "config": pod.config,
     });
@@ -122,9 +137,10 @@ pub(super) mod tests {
 
     #[test]
     fn verbose_info_is_one_json_object() {
-        let info = info(&pod(PodPhase::Ready));
+        let info = info(&pod(PodPhase::Ready), &[], Ok("1.2.3".into()));
         let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
         assert_eq!(info["handler"], "crun");
+        assert_eq!(info["shimVersion"], "1.2.3");
         assert_eq!(info["config"]["metadata"]["name"], "n");
     }
 }

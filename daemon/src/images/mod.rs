@@ -4,6 +4,7 @@
 //! [`Images`] is the room's door. Everything is cancel-safe: a future that is dropped leaves
 //! nothing half-made, and what had been decided on disk stays consistent.
 
+pub mod check;
 mod config;
 mod digest;
 mod error;
@@ -119,9 +120,21 @@ impl Images {
             Arc::clone(&registries);
         let reference = request.reference.clone();
         match pull::pull(Arc::clone(&self.shared), registries, request).await {
-            Ok(id) => Ok(ImageId::from(id)),
+            Ok(id) => {
+                self.seal(&id);
+                Ok(ImageId::from(id))
+            }
             Err(error @ ImageError::InvalidReference { .. }) => Err(error),
             Err(error) => Err(ImageError::Pull { reference, source: Box::new(error) }),
+        }
+    }
+
+    /// Seals the layers of an image that have no seal yet, beside everything else.
+    fn seal(&self, id: &Digest) {
+        let store = self.shared.store.clone();
+        let record = store.list().into_iter().find(|record| record.id == *id);
+        if let Some(record) = record {
+            tokio::task::spawn_blocking(move || store.seal(&record.layers));
         }
     }
 
@@ -177,6 +190,12 @@ impl Images {
     pub fn fs_info(&self) -> FsInfo {
         let (used_bytes, inodes_used) = self.shared.store.totals();
         FsInfo { mountpoint: self.shared.store.layers_dir().to_owned(), used_bytes, inodes_used }
+    }
+
+    /// Bytes of layers that came from registries since the start.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.shared.pulls.received()
     }
 
     /// The config blob of an image, byte for byte.

@@ -58,6 +58,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// How long one chain of plugins may take.
     pub deadline: Duration,
+    /// How long the plugins may take to say how they are.
+    pub status_deadline: Duration,
 }
 
 /// The node's pod network. Cheap to clone.

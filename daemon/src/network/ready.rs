@@ -17,8 +17,6 @@ use super::{
 const GOOD_FOR: Duration = Duration::from_secs(10);
 /// How long a bad one is.
 const BAD_FOR: Duration = Duration::from_secs(2);
-/// How long the plugins may take to say how they are.
-const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a caller waits for that. crictl gives up after 2 s.
 const CALLER_WAITS: Duration = Duration::from_secs(1);
 
@@ -153,7 +151,7 @@ impl Network {
 }
 
 async fn ask(inner: Arc<Inner>, found: Arc<Found>, generation: u64) {
-    let deadline = PROBE_DEADLINE.min(inner.settings.deadline);
+    let deadline = inner.settings.status_deadline.min(inner.settings.deadline);
     let caller = Caller { deadline, ..inner.caller.clone() };
     let readiness = answer(&caller, &found).await;
     let mut probe = inner.probe.lock().unwrap_or_else(PoisonError::into_inner);

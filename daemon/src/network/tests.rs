@@ -112,6 +112,7 @@ async fn open(dir: &Path, deadline: Duration) -> Network {
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),
         deadline,
+        status_deadline: deadline,
     };
     Network::open(settings).await.unwrap()
 }

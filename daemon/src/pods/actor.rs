@@ -738,6 +738,9 @@ impl Actor {
         if self.state.containers.get(id).is_none_or(|seat| seat.record.running().is_none()) {
             return;
         }
+        if exit.cause == Cause::OomKilled {
+            self.context.metrics.oom_killed();
+        }
         self.change(id, |record| record.phase = Phase::Exited(exit));
         self.context.events.stopped(id, &self.show());
         // Only now may a stop in flight answer: its client must find the exit in the status.
@@ -870,6 +873,7 @@ impl Actor {
             return;
         }
         tracing::error!(pod = %self.state.record.id, "shim is gone");
+        self.context.metrics.shim_died();
         if self.state.goal == PodGoal::Keep && self.state.record.is_ready() {
             let phase = PodPhase::NotReady { pending: vec!["its shim is gone".into()] };
             Arc::make_mut(&mut self.state.record).phase = phase;

@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::{
+    boot::Boot,
     error::{FaultKind, PodError},
     events::Events,
     handler::{Handler, Handlers},
@@ -22,6 +23,7 @@ use super::{
     message::PodView,
     names::Names,
     ooms::Ooms,
+    progress::Progress,
     record::{CgroupOwner, PodCgroup, PodRecord, ShimRecord},
     spec::PodConfig,
 };
@@ -29,6 +31,7 @@ use crate::{
     cgroups::Cgroups,
     containers::{host::HostFacts, record::ContainerRecord},
     images::Images,
+    metrics::Metrics,
     network::Network,
     nri::Nri,
     rootfs::Rootfs,
@@ -56,6 +59,12 @@ pub struct Context {
     pub launcher: Launcher,
     /// How long steps may take.
     pub limits: Limits,
+    /// What is being done now.
+    pub progress: Progress,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// This start of the daemon.
+    pub boot: Boot,
     /// Where shims put their sockets: short, for a socket's path is at most 107 bytes.
     pub sockets: PathBuf,
     /// Seccomp profile that RuntimeDefault means; `None` for crisp's own.

@@ -2,6 +2,7 @@
 //! Pods: one task owns each.
 
 pub mod actor;
+pub mod boot;
 pub mod clock;
 pub mod context;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod message;
 pub mod names;
 pub mod node;
 pub mod ooms;
+pub mod progress;
 pub mod reconcile;
 pub mod record;
 pub mod restore;

@@ -7,6 +7,7 @@ use std::fmt;
 use super::{
     context::Context,
     error::{FaultKind, PodError},
+    progress::Stage,
     record::PodRecord,
     shim::PodShim,
     stages::{cgroup, namespaces, network, pod_files, sandbox},
@@ -65,6 +66,7 @@ pub async fn teardown(context: &Context, pod: &PodRecord, shim: Option<&PodShim>
 /// # Errors
 /// [`PodError`] when files could not be removed.
 pub async fn erase(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::PodErase, &pod.id);
     let (record, dir) = (context.layout.pod_record(&pod.id), context.layout.pod(&pod.id));
     let removed = tokio::task::spawn_blocking(move || {
         store::remove(&record)?;

@@ -7,6 +7,6 @@ mod serve;
 mod socket;
 
 pub use lock::{Lock, LockError};
-pub use request_log::{Activity, RequestLog, seen};
+pub use request_log::{Activity, RequestLog, seen, seen_pod};
 pub use serve::{ServeError, serve};
 pub use socket::{Socket, SocketError};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One log line for each call: method, id of the thing, duration, outcome. Messages themselves
-//! are never logged: they may hold secrets.
+//! are never logged: they may hold secrets. Each call is counted, too.
 
 use std::{
     pin::Pin,
@@ -12,11 +12,18 @@ use std::{
 use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field::Empty};
+
+use crate::metrics::Metrics;
 
 /// Notes the id of the thing that the current call is about, for its log line.
 pub fn seen(id: &str) {
     Span::current().record("id", id);
+}
+
+/// Notes the pod that the current call is about, by id or, while it has none, by name.
+pub fn seen_pod(pod: &str) {
+    Span::current().record("pod", pod);
 }
 
 /// Tells that calls are being answered, to those who work after bursts.
@@ -31,16 +38,17 @@ impl Activity {
 }
 
 /// Layer that logs calls.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct RequestLog {
     activity: Activity,
+    metrics: Metrics,
 }
 
 impl RequestLog {
-    /// A layer that also tells `activity`.
+    /// A layer that also tells `activity`, and counts in `metrics`.
     #[must_use]
-    pub fn new(activity: Activity) -> Self {
-        Self { activity }
+    pub fn new(activity: Activity, metrics: Metrics) -> Self {
+        Self { activity, metrics }
     }
 }
 
@@ -48,15 +56,16 @@ impl<S> Layer<S> for RequestLog {
     type Service = Logged<S>;
 
     fn layer(&self, inner: S) -> Logged<S> {
-        Logged { inner, activity: self.activity.clone() }
+        Logged { inner, activity: self.activity.clone(), metrics: self.metrics.clone() }
     }
 }
 
 /// A service whose calls are logged.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Logged<S> {
     inner: S,
     activity: Activity,
+    metrics: Metrics,
 }
 
 impl<S, B, R> Service<http::Request<B>> for Logged<S>
@@ -78,12 +87,14 @@ where
         request.headers_mut().remove("grpc-timeout");
         let path = request.uri().path();
         let method = path.rsplit('/').next().unwrap_or(path).to_owned();
-        let span = tracing::info_span!("rpc", method, id = tracing::field::Empty);
+        let span = tracing::info_span!("rpc", method = %method, pod = Empty, id = Empty);
         let mut call = Call {
             kind: kind(&method),
+            method,
             started: Instant::now(),
             open: true,
             activity: self.activity.clone(),
+            metrics: self.metrics.clone(),
             span: span.clone(),
         };
         let answer = self.inner.call(request);
@@ -115,17 +126,22 @@ fn kind(method: &str) -> CallKind {
 /// A call that is being answered. Dropped while open, it was given up by the client.
 struct Call {
     kind: CallKind,
+    method: String,
     started: Instant,
     open: bool,
     activity: Activity,
+    metrics: Metrics,
     span: Span,
 }
 
 impl Call {
     fn end(&mut self, failure: Option<Status>) {
         self.open = false;
-        let ms = self.started.elapsed().as_millis();
-        match (failure.filter(|s| s.code() != Code::Ok), self.kind) {
+        let took = self.started.elapsed();
+        let ms = took.as_millis();
+        let failure = failure.filter(|s| s.code() != Code::Ok);
+        self.metrics.operation_ended(&self.method, failure.as_ref().map(Status::code), took);
+        match (failure, self.kind) {
             (None, CallKind::Looks) => tracing::debug!(ms, "done"),
             (None, CallKind::Changes) => tracing::info!(ms, "done"),
             // Asking for what is not there is how clients find out.
@@ -142,7 +158,9 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if self.open {
-            let ms = self.started.elapsed().as_millis();
+            let took = self.started.elapsed();
+            self.metrics.operation_ended(&self.method, Some(Code::Cancelled), took);
+            let ms = took.as_millis();
             self.span.in_scope(|| tracing::warn!(ms, "given up by the client"));
         }
         self.activity.0.notify_one();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{io, time::Duration};
+use std::io;
 
 use crisp_cri::{
     image_service_server::{ImageService, ImageServiceServer},
@@ -11,14 +11,11 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::request_log::{Activity, RequestLog};
-use crate::config::Api;
+use crate::{config::Config, metrics::Metrics};
 
 /// Calls that one connection may have open. A kubelet uses one connection for everything, and
 /// pulls and event streams stay open for long.
 const STREAMS: u32 = 4096;
-
-/// How long calls may go on after the daemon was told to end.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -39,16 +36,18 @@ pub async fn serve(
     listener: UnixListener,
     runtime: impl RuntimeService,
     images: impl ImageService,
-    api: &Api,
-    activity: Activity,
+    config: &Config,
+    observers: (Activity, Metrics),
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    let (activity, metrics) = observers;
+    let api = &config.api;
     let most_in = api.grpc_max_recv_msg_size.get() as usize;
     let most_out = api.grpc_max_send_msg_size.get() as usize;
     let (stopped, told) = oneshot::channel();
     let server = Server::builder()
         .max_concurrent_streams(STREAMS)
-        .layer(RequestLog::new(activity))
+        .layer(RequestLog::new(activity, metrics))
         .add_service(
             RuntimeServiceServer::new(runtime)
                 .max_decoding_message_size(most_in)
@@ -69,7 +68,7 @@ pub async fn serve(
         () = stop => {}
     }
     let _ = stopped.send(());
-    match tokio::time::timeout(GRACE, server).await {
+    match tokio::time::timeout(config.deadlines.shutdown, server).await {
         Ok(ended) => ended.map_err(|e| ServeError(e.into())),
         Err(_) => {
             tracing::info!("calls that were still open are dropped");
@@ -114,7 +113,8 @@ mod tests {
         let (stop, told) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stop = async { told.await.unwrap_or_default() };
-            serve(listener, Least, Least, &Api::default(), Activity::default(), stop).await
+            let observers = (Activity::default(), Metrics::default());
+            serve(listener, Least, Least, &Config::default(), observers, stop).await
         });
 
         let endpoint = Endpoint::try_from(format!("unix:{}", path.display())).unwrap();

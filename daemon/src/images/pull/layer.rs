@@ -5,7 +5,11 @@ use std::{
     io::{self, Read},
     os::fd::OwnedFd,
     path::Path,
-    sync::{Arc, mpsc as std_mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as std_mpsc,
+    },
 };
 
 use bytes::Bytes;
@@ -53,6 +57,7 @@ pub(super) async fn pull_all(
             chain_id: chain_id.clone(),
             slots: Arc::clone(&shared.pulls.slots),
             limits: shared.pulls.limits,
+            received: Arc::clone(&shared.pulls.received),
         };
         let (done, receiver) = watch::channel(None);
         let lower = below.clone();
@@ -186,7 +191,7 @@ async fn fetch_and_unpack(source: &Source) -> Result<(Staging, Unpacked), ImageE
     let job = tokio::task::spawn_blocking(job);
     let blob =
         BlobStream::new(Arc::clone(&source.session), source.blob.digest.clone(), source.blob.size);
-    let fetched = feed(blob, pieces).await;
+    let fetched = feed(blob, pieces, &source.received).await;
     let unpacked =
         job.await.unwrap_or_else(|_| Err(ImageError::Abandoned { what: "unpacking".to_owned() }));
     drop(slot);
@@ -201,8 +206,13 @@ enum Piece {
     End,
 }
 
-async fn feed(mut blob: BlobStream, pieces: mpsc::Sender<Piece>) -> Result<(), ImageError> {
+async fn feed(
+    mut blob: BlobStream,
+    pieces: mpsc::Sender<Piece>,
+    received: &AtomicU64,
+) -> Result<(), ImageError> {
     while let Some(bytes) = blob.next().await? {
+        received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if pieces.send(Piece::Bytes(bytes)).await.is_err() {
             // Unpacking has failed and will say why.
             return Ok(());

@@ -13,7 +13,10 @@ mod flights;
 mod layer;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -55,6 +58,7 @@ pub(super) struct Pulls {
     layers: Flights<Digest, Arc<Lease>>,
     slots: Arc<Semaphore>,
     limits: Limits,
+    received: Arc<AtomicU64>,
 }
 
 /// Two pulls are the same only if they may see the same.
@@ -77,7 +81,18 @@ struct Resolved {
 impl Pulls {
     pub(super) fn new(parallel_layers: usize, limits: Limits) -> Self {
         let slots = Arc::new(Semaphore::new(parallel_layers.max(1)));
-        Self { images: Flights::new(), layers: Flights::new(), slots, limits }
+        Self {
+            images: Flights::new(),
+            layers: Flights::new(),
+            slots,
+            limits,
+            received: Arc::default(),
+        }
+    }
+
+    /// Bytes of layers received so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 }
 
@@ -281,4 +296,5 @@ struct Source {
     chain_id: Digest,
     slots: Arc<Semaphore>,
     limits: Limits,
+    received: Arc<AtomicU64>,
 }

@@ -7,6 +7,7 @@
 //! images/HEX.config        its config blob as pulled
 //! layers/KEY/diff          an unpacked layer
 //! layers/KEY/layer.json    what is known of it
+//! layers/KEY/seal          digest over all its files, once somebody had the time
 //! layers/.holds/CONTAINER  layers a container stands on
 //! layers/.staging/         layers being unpacked
 //! layers/.trash/           layers being deleted
@@ -19,6 +20,7 @@ mod holds;
 mod index;
 mod layers;
 mod record;
+pub(crate) mod seal;
 mod trash;
 
 use std::{
@@ -259,6 +261,25 @@ impl Store {
         record::delete_config(&inner.images_dir, id);
         sync_dir(&inner.images_dir)?;
         Ok(Some(()))
+    }
+
+    /// Gives an image that was fetched again the names that `old` had, except tags that another
+    /// image has now. Blocks.
+    pub(crate) fn rename(&self, old: &ImageRecord) -> Result<(), ImageError> {
+        let inner = &self.inner;
+        let _writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
+        let Some(mut record) = state.index.get(&old.id).cloned() else { return Ok(()) };
+        for tag in &old.tags {
+            if state.index.holder_of(&tag.name).is_none() {
+                record.add_tag(&tag.name, tag.since);
+            }
+        }
+        drop(state);
+        record.add_names(old);
+        record::write(&inner.images_dir, &record)?;
+        self.state().index.put(record);
+        Ok(())
     }
 
     /// The config blob of an image, as pulled. Blocks.

@@ -56,6 +56,12 @@ impl ImageRecord {
         self.tags.retain(|tag| tag.name != name);
     }
 
+    /// Adds the digests that `other` is known by.
+    pub(super) fn add_names(&mut self, other: &Self) {
+        other.digests.iter().for_each(|name| insert_sorted(&mut self.digests, name));
+        other.manifests.iter().for_each(|name| insert_sorted(&mut self.manifests, name));
+    }
+
     pub(super) fn add_digest(&mut self, digested: &str, manifest: &Digest) {
         insert_sorted(&mut self.digests, digested);
         if let Some((repository, _)) = digested.split_once('@') {

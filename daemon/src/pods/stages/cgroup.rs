@@ -4,6 +4,7 @@
 use crate::pods::{
     context::Context,
     error::{FaultKind, PodError},
+    progress::Stage,
     record::{CgroupOwner, PodRecord},
 };
 
@@ -15,6 +16,7 @@ pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<(), PodError> 
     if pod.cgroup.owner == CgroupOwner::Client {
         return Ok(());
     }
+    let _stage = context.progress.begin(Stage::Cgroup, &pod.id);
     let (cgroups, path) = (context.cgroups.clone(), own_path(context, pod));
     run(pod, "make", move || cgroups.create(&path)).await
 }
@@ -32,6 +34,7 @@ pub async fn undo(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
     if !mine {
         return Ok(());
     }
+    let _stage = context.progress.begin(Stage::CgroupUndo, &pod.id);
     if let Err(error) = context.cgroups.kill(&path).await {
         let step = format!("empty cgroup of pod {}", pod.id);
         return Err(PodError::step(step, FaultKind::Internal, error));

@@ -7,6 +7,7 @@ use crate::{
     pods::{
         context::Context,
         error::{FaultKind, PodError},
+        progress::Stage,
         record::PodRecord,
         spec::Sharing,
     },
@@ -23,6 +24,7 @@ pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<(), PodError> 
     if wanted.network == Sharing::Node {
         return Ok(());
     }
+    let _stage = context.progress.begin(Stage::Namespaces, &pod.id);
     netns::create(Pins { net: pins.join("net"), user }).await.map_err(|e| {
         PodError::step(format!("make namespaces of pod {}", pod.id), FaultKind::Internal, e)
     })
@@ -33,6 +35,7 @@ pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<(), PodError> 
 /// # Errors
 /// [`PodError`] naming the pod.
 pub async fn undo(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::NamespacesUndo, &pod.id);
     unpin(context, pod, &["net", "user"]).await
 }
 

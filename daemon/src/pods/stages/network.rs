@@ -8,6 +8,7 @@ use crate::{
     pods::{
         context::Context,
         error::{FaultKind, PodError},
+        progress::Stage,
         record::PodRecord,
         spec::Sharing,
     },
@@ -21,6 +22,7 @@ pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<Vec<IpAddr>, P
     if pod.config.namespaces.network == Sharing::Node {
         return Ok(Vec::new());
     }
+    let _stage = context.progress.begin(Stage::Network, &pod.id);
     let config = &pod.config;
     let request = AttachRequest {
         name: config.metadata.name.clone(),
@@ -44,6 +46,7 @@ pub async fn undo(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
     if pod.config.namespaces.network == Sharing::Node {
         return Ok(());
     }
+    let _stage = context.progress.begin(Stage::NetworkUndo, &pod.id);
     context.network.detach(&pod.id).await.map_err(|error| failed(pod, error))
 }
 

@@ -18,6 +18,7 @@ use crate::{
     pods::{
         context::Context,
         error::{FaultKind, PodError},
+        progress::Stage,
         record::PodRecord,
         spec::{DnsConfig, Sharing},
     },
@@ -79,6 +80,7 @@ pub fn hostname(pod: &PodRecord) -> String {
 /// # Errors
 /// [`PodError`] naming the pod.
 pub async fn set_up(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::Files, &pod.id);
     let (files, name, config) = (paths(context, pod), hostname(pod), pod.config.clone());
     let root = config.namespaces.user.as_ref().map_or((0, 0), |u| (u.uids.host_id, u.gids.host_id));
     let made = tokio::task::spawn_blocking(move || {
@@ -114,6 +116,7 @@ pub fn write_hosts(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
 /// # Errors
 /// [`PodError`] naming the mount.
 pub async fn undo(context: &Context, pod: &PodRecord) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::FilesUndo, &pod.id);
     let shm = context.layout.shm(&pod.id);
     let text = format!("unmount shared memory of pod {}", pod.id);
     let undone = tokio::task::spawn_blocking(move || unmount(&shm)).await;

@@ -13,6 +13,7 @@ use crate::{
         context::Context,
         error::{FaultKind, PodError},
         handler::{Handler, OciRuntime},
+        progress::Stage,
         record::{Maker, PodRecord, ShimRecord},
         shim::{PodShim, answered, gone_is_fine},
         spec::{PidSharing, Sharing},
@@ -32,6 +33,7 @@ pub async fn start_shim(
     pod: &PodRecord,
     handler: &Handler,
 ) -> Result<PodShim, PodError> {
+    let _stage = context.progress.begin(Stage::Shim, &pod.id);
     let bundle = context.layout.sandbox_bundle(&pod.id);
     let made = files::make_dir(&bundle, 0o711)
         .and_then(|()| files::make_dir(&context.layout.sockets(), 0o711));
@@ -67,6 +69,7 @@ async fn spawn_shim(
     let mut shim = PodShim::connect(record, namespace, limit).await?;
     let hello = shim.client.connected(TaskRef::sandbox(&pod.id), limit).await?;
     shim.record.pid = hello.shim_pid;
+    context.metrics.shim_started();
     let Some(log) = log else { return Ok(shim) };
     // One that cannot be moved works where it is. crisp's own moves itself.
     if let Err(error) = context.cgroups.join(&context.shim_cgroup(pod), shim.record.pid) {
@@ -88,6 +91,7 @@ pub async fn create(
     runtime: &OciRuntime,
     shim: &PodShim,
 ) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::Sandbox, &pod.id);
     let failed = |e| PodError::shim(format!("create sandbox {}", pod.id), e);
     let namespaces = context.layout.namespaces(&pod.id);
     let netns = match pod.config.namespaces.network {
@@ -150,6 +154,7 @@ pub async fn undo(
     pod: &PodRecord,
     shim: Option<&PodShim>,
 ) -> Result<(), PodError> {
+    let _stage = context.progress.begin(Stage::SandboxUndo, &pod.id);
     let maker = shim.map(|shim| &shim.record).or(pod.shim.as_ref()).map_or_else(
         || context.handlers.choose_or_default(&pod.handler).maker(),
         |record| record.maker,
