@@ -11,6 +11,7 @@ pub mod kubelet;
 pub mod log_check;
 pub mod node;
 pub mod nri;
+pub mod operator;
 pub mod proc;
 pub mod restart;
 pub mod sessions;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|kubelet|bench`.
+//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|kubelet|operator|bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crisp_suites::{bench, budgets, faults, kubelet, nri, restart, sessions, stage};
+use crisp_suites::{bench, budgets, faults, kubelet, nri, operator, restart, sessions, stage};
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Suite {
     Nri(stage::Plan),
     /// A real kubelet on crisp, with static pods.
     Kubelet(kubelet::Plan),
+    /// What an operator has in hand.
+    Operator(stage::Plan),
     /// Times beside another runtime's, in the same run.
     Bench(bench::Plan),
 }
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
         Suite::Budgets(plan) => stage::run(&plan, budgets::CASES).await,
         Suite::Nri(plan) => stage::run(&plan, nri::CASES).await,
         Suite::Kubelet(plan) => kubelet::run(&plan).await,
+        Suite::Operator(plan) => stage::run(&plan, operator::CASES).await,
         Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
     };
     match done {

@@ -10,6 +10,8 @@ mod requests;
 mod runtime;
 mod stopped_shim;
 
+pub use network::faults as hung_plugin;
+
 use std::{
     future::Future,
     time::{Duration, Instant},
