@@ -64,9 +64,10 @@ async fn collect(context: &Context, entry: Entry) -> (Vec<nri::PodSandbox>, Vec<
     let shown = |id: &str| !entry.going.iter().any(|going| going == id);
     for door in context.index.all() {
         let view = door.view.borrow().clone();
-        if view.pod.is_ready() && shown(view.pod.id.as_str()) {
-            pods.push(pod_of(context, &view.pod));
+        if !view.pod.is_ready() || !shown(view.pod.id.as_str()) {
+            continue;
         }
+        pods.push(pod_of(context, &view.pod));
         for container in view.containers.iter().filter(|c| shown(c.id.as_str())) {
             if !matches!(container.phase, Phase::Exited(_)) {
                 containers.push(container_of(context, container).await);

@@ -295,6 +295,9 @@ impl By<'_> {
     }
 
     fn resources(&mut self, asked: &nri::LinuxResources) -> Result<(), NriError> {
+        if let Some(what) = resources::unknown(asked) {
+            return Err(NriError::Impossible { plugin: self.plugin.to_owned(), what });
+        }
         for (field, entry) in resources::fields(asked) {
             self.claim(field, &entry)?;
         }

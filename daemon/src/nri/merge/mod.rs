@@ -60,6 +60,9 @@ impl Updates {
 
     fn add_one(&mut self, update: &nri::ContainerUpdate, plugin: &str) -> Result<(), NriError> {
         let asked = &update.linux.resources;
+        if let Some(what) = resources::unknown(asked) {
+            return Err(NriError::Impossible { plugin: plugin.to_owned(), what });
+        }
         for (field, entry) in resources::fields(asked) {
             self.owners.claim(&update.container_id, field, &entry, plugin)?;
         }
@@ -131,6 +134,12 @@ mod tests {
         let mut second = update("d", 8, 3);
         let error = updates.add(std::slice::from_ref(&second), "10-b").unwrap_err();
         assert!(error.to_string().contains("MemLimit of container d"), "{error}");
+        let mut class = update("d", 0, 1);
+        let resources = class.linux.mut_or_insert_default().resources.mut_or_insert_default();
+        let gold = nri::OptionalString { value: "gold".into(), ..Default::default() };
+        resources.rdt_class = Some(gold).into();
+        let error = updates.add(&[class], "10-b").unwrap_err().to_string();
+        assert_eq!(error, "NRI plugin 10-b asked for RDT class \"gold\"; there are none");
         second.ignore_failure = true;
         updates.add(&[second], "10-b").unwrap();
         let (others, _) = updates.others();

@@ -33,6 +33,16 @@ pub fn fields(asked: &LinuxResources) -> Vec<(Field, String)> {
     simple.chain(pages).chain(files).collect()
 }
 
+/// What of `asked` crisp cannot give: classes are the operator's, and crisp has none.
+#[must_use]
+pub fn unknown(asked: &LinuxResources) -> Option<String> {
+    let class = |kind: &str, name: &str| {
+        (!name.is_empty()).then(|| format!("{kind} class {name:?}; there are none"))
+    };
+    let block = asked.blockio_class.as_ref().and_then(|c| class("block I/O", &c.value));
+    block.or_else(|| asked.rdt_class.as_ref().and_then(|c| class("RDT", &c.value)))
+}
+
 /// Lays what `asked` sets over `known`.
 pub fn lay(asked: &LinuxResources, known: &mut LinuxResources) {
     macro_rules! set {
