@@ -58,9 +58,7 @@ pub async fn every_event_is_heard_once_and_in_order(stage: &mut Stage) -> Result
     so("the pod has an address", run.detail["ips"][0].is_string(), &run.detail)?;
     let create = plugin.hears("CreateContainer", &container.name()).await?;
     equal("id of the container", &create.detail["id"], &Value::from(container.id.clone()))?;
-    equal("its first argument", &create.detail["args"][0], &Value::from("sleep")).or_else(
-        |_| so("it has arguments", create.detail["args"][0].is_string(), &create.detail),
-    )?;
+    so("it has arguments", create.detail["args"][0].is_string(), &create.detail)?;
     let started = plugin.hears("PostStartContainer", &container.name()).await?;
     so("it has a pid", started.detail["pid"].as_u64() > Some(1), &started.detail)?;
     equal("its state", &started.detail["state"], &Value::from("CONTAINER_RUNNING"))?;

@@ -60,13 +60,16 @@ pub async fn plugins_of_the_directory_are_started(stage: &mut Stage) -> Result<(
     ensure!(config.contains("10-pre"), "the plugin is not in the verbose status: {config}");
     // With the daemon it ends, however that ends.
     stage.node.kill().await?;
-    let name = stage.node.dir().join("nri-plugins/10-pre").display().to_string();
+    let file = stage.node.dir().join("nri-plugins/10-pre");
+    let name = file.display().to_string();
     within(Duration::from_secs(10), "the end of the plugin", || async {
         let mut left: Vec<_> = proc::shims(&program(&stage.node)).collect();
         left.retain(|(_, command)| command.contains(&name));
         Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
     })
-    .await
+    .await?;
+    // The daemon that cleans up is to start none.
+    Ok(fs::remove_file(file)?)
 }
 
 /// No NRI.
