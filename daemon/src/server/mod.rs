@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The CRI socket: who may serve it, how it appears, and how requests are logged.
 
+mod deadline;
 mod lock;
 mod request_log;
 mod serve;

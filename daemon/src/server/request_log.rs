@@ -16,6 +16,8 @@ use tracing::{Instrument, Span, field::Empty};
 
 use crate::metrics::Metrics;
 
+use super::deadline;
+
 /// Notes the id of the thing that the current call is about, for its log line.
 pub fn seen(id: &str) {
     Span::current().record("id", id);
@@ -72,6 +74,8 @@ impl<S, B, R> Service<http::Request<B>> for Logged<S>
 where
     S: Service<http::Request<B>, Response = http::Response<R>>,
     S::Future: Send + 'static,
+    S::Error: 'static,
+    R: Default + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -81,10 +85,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        // The client keeps its own deadline and hangs up. The server library's copy of it would
-        // answer CANCELLED, which no client of the CRI takes for a timeout.
-        request.headers_mut().remove("grpc-timeout");
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let path = request.uri().path();
         let method = path.rsplit('/').next().unwrap_or(path).to_owned();
         let span = tracing::info_span!("rpc", method = %method, pod = Empty, id = Empty);
@@ -97,7 +98,9 @@ where
             metrics: self.metrics.clone(),
             span: span.clone(),
         };
-        let answer = self.inner.call(request);
+        let header = request.headers().get("grpc-timeout");
+        let limit = header.and_then(|value| value.to_str().ok()).and_then(deadline::parse);
+        let answer = deadline::keep(limit, self.inner.call(request));
         let logged = async move {
             let answer = answer.await;
             if let Ok(response) = &answer {
