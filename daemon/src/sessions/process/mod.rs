@@ -10,6 +10,8 @@ mod door;
 mod exec;
 mod feed;
 mod forward;
+#[cfg(test)]
+mod fuzz;
 mod handshake;
 mod outbox;
 mod outcome;
