@@ -70,6 +70,12 @@ impl NewContainer {
         pod: &Arc<Pod>,
         container: &Arc<Container>,
     ) -> Result<u32, ContainerError> {
+        if let Some(files) = pod.sandbox.files() {
+            files.add_to(&container.bundle).map_err(|source| {
+                let path = container.bundle.join(bundle::CONFIG);
+                ContainerError::File { what: "cannot add the pod's files to", path, source }
+            })?;
+        }
         let spec = container.read_spec()?;
         let _ = container.pid_namespace.set(spec.pid_namespace());
         container.write_record()?;

@@ -6,6 +6,7 @@
 //! in any case, as it joins namespaces by the sandbox's pid.
 
 mod cri;
+mod files;
 mod helper;
 mod pins;
 mod plan;
@@ -21,6 +22,7 @@ use std::{
 use protobuf::well_known_types::any::Any;
 use tokio::{sync::watch, time::timeout};
 
+pub(crate) use files::PodFiles;
 pub(crate) use helper::make_namespaces;
 pub(crate) use pins::unpin;
 pub(crate) use plan::{Plan, PlanError};
@@ -54,6 +56,8 @@ pub(crate) enum SandboxError {
     Pin { id: String, dir: PathBuf, source: io::Error },
     #[error("cannot move the shim of sandbox {id} to cgroup {cgroup}")]
     Cgroup { id: String, cgroup: String, source: io::Error },
+    #[error("cannot make the files that the containers of sandbox {id} share")]
+    Files { id: String, source: io::Error },
     #[error("cannot write the record of sandbox {id}")]
     Record { id: String, source: io::Error },
     #[error("the counters of sandbox {id} cannot be read")]
@@ -74,6 +78,8 @@ pub(crate) struct State {
     bundle: PathBuf,
     pins: Vec<PathBuf>,
     init: Option<Arc<Live>>,
+    /// Files that its containers share, where the caller leaves them to the shim.
+    pub(crate) files: Option<PodFiles>,
     /// The pod's cgroup, where the caller told it.
     pub(crate) cgroup: Option<String>,
 }
@@ -120,6 +126,11 @@ impl Sandbox {
         state.ok_or_else(|| SandboxError::Unknown(id.to_owned()))
     }
 
+    /// The files that its containers share, if the shim made them.
+    pub(crate) fn files(&self) -> Option<PodFiles> {
+        lock(&self.0).as_ref().and_then(|s| s.files.clone())
+    }
+
     /// Whether there is a sandbox that has not ended.
     pub(crate) fn is_up(&self) -> bool {
         lock(&self.0).as_ref().is_some_and(|s| s.end.borrow().is_none())
@@ -130,7 +141,7 @@ impl Sandbox {
         if lock(&pod.sandbox.0).is_some() {
             return Err(SandboxError::Exists(new.id));
         }
-        let (plan, cgroup) = match &new.options {
+        let (plan, config) = match &new.options {
             ForSandbox::Own(own) => {
                 if let Some(runtime) = own.runtime.as_ref() {
                     pod.set_runtime(options::ours(runtime)?);
@@ -140,12 +151,14 @@ impl Sandbox {
             }
             ForSandbox::Cri(config) => {
                 let config = cri::Config::parse(config);
-                let cgroup = config.cgroup_parent.clone();
-                (Plan::of_cri(config, &new.netns)?, cgroup)
+                (Plan::of_cri(config.clone(), &new.netns)?, Some(config))
             }
             ForSandbox::None => (Plan::of_cri(cri::Config::default(), &new.netns)?, None),
         };
-        let made = helper::run(pod, &new.id, &plan).await?;
+        let files = config.as_ref().map(|config| PodFiles::make(&new.bundle, config)).transpose();
+        let files = files.map_err(|source| SandboxError::Files { id: new.id.clone(), source })?;
+        let made = helper::run(pod, &new.id, &plan).await;
+        let made = made.inspect_err(|_| PodFiles::remove(&new.bundle))?;
         let state = Arc::new(State {
             id: new.id,
             created_at: SystemTime::now(),
@@ -153,7 +166,8 @@ impl Sandbox {
             bundle: new.bundle,
             pins: made.pins,
             init: made.init,
-            cgroup: cgroup.filter(|c| !c.is_empty()),
+            files,
+            cgroup: config.and_then(|config| config.cgroup_parent),
         });
         watch_init(pod.clone(), state.clone());
         if let Err(source) = state.write_record() {
@@ -186,6 +200,7 @@ impl State {
         }
         self.finish(stopped);
         unpin(&self.pins);
+        PodFiles::remove(&self.bundle);
         SandboxRecord::remove(&self.bundle);
         Ok(())
     }

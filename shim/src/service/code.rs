@@ -20,7 +20,8 @@ impl From<SandboxError> for ttrpc::Error {
             SandboxError::Unknown(_) => Code::NOT_FOUND,
             SandboxError::Exists(_) => Code::ALREADY_EXISTS,
             SandboxError::Options(_) | SandboxError::Plan(_) => Code::INVALID_ARGUMENT,
-            SandboxError::Namespaces { .. }
+            SandboxError::Files { .. }
+            | SandboxError::Namespaces { .. }
             | SandboxError::Pin { .. }
             | SandboxError::Cgroup { .. }
             | SandboxError::Metrics { .. }

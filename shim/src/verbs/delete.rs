@@ -24,7 +24,7 @@ use crate::{
     mounts,
     process::pid_in,
     record::{self, ContainerRecord, SandboxRecord, start_time},
-    sandbox::unpin,
+    sandbox::{PodFiles, unpin},
     service::timestamp,
 };
 
@@ -112,6 +112,7 @@ fn delete_sandbox(record: &SandboxRecord, dir: &Path) {
         let _ = pidfd_send_signal(&init, Signal::KILL);
     }
     unpin(&record.pins);
+    PodFiles::remove(dir);
     SandboxRecord::remove(dir);
 }
 
