@@ -172,6 +172,7 @@ async fn make(
     let made = Made {
         image_id: image.id.to_string(),
         image_ref: image.digested_name(&config.image.image),
+        image_name: image.tagged_name([&config.image.user_specified_image, &config.image.image]),
         user: facts.user,
         stop_signal,
         log_path,

@@ -39,6 +39,9 @@ pub struct Made {
     pub image_id: String,
     /// Digested reference of the image, or its id when it has none.
     pub image_ref: String,
+    /// Tagged name of the image; empty in records of a time when it was not noted.
+    #[serde(default)]
+    pub image_name: String,
     /// User of the first process.
     pub user: ResolvedUser,
     /// Linux number of the signal that asks it to stop.

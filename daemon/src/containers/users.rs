@@ -92,10 +92,11 @@ pub fn resolve(
         RunAs::Image => from_image(request.image_user, passwd, group)?,
     };
     let mut groups = vec![found.gid];
-    groups.extend_from_slice(request.supplemental_groups);
+    // The image's before the pod's: the kubelet's own suite compares the list as it is told.
     if let (GroupsPolicy::Merge, Some(name)) = (request.policy, &found.name) {
         groups.extend(group_lines(group).filter(|line| line.has_member(name)).map(|line| line.gid));
     }
+    groups.extend_from_slice(request.supplemental_groups);
     keep_first(&mut groups);
     Ok(ResolvedUser { uid: found.uid, gid: found.gid, groups })
 }
@@ -257,7 +258,7 @@ mod tests {
         let uid = RunAs::Uid { uid: 1000, gid: None };
         let merged = ask(uid.clone(), "", GroupsPolicy::Merge).unwrap();
         assert_eq!((merged.uid, merged.gid), (1000, 1000));
-        assert_eq!(merged.groups, [1000, 1234, 6, 50000]);
+        assert_eq!(merged.groups, [1000, 6, 50000, 1234]);
         let strict = ask(uid, "", GroupsPolicy::Strict).unwrap();
         assert_eq!(strict.groups, [1000, 1234]);
     }

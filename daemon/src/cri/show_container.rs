@@ -28,7 +28,7 @@ pub(super) fn item(container: &ContainerRecord) -> v1::Container {
         id: container.id.to_string(),
         pod_sandbox_id: container.pod.to_string(),
         metadata: Some(container_metadata_to_cri(&container.config.metadata)),
-        image: Some(image_to_cri(&container.config.image)),
+        image: Some(image(container)),
         image_ref,
         state: state(container).into(),
         created_at: container.created_at_ns,
@@ -48,7 +48,7 @@ pub(super) fn status(container: &ContainerRecord) -> v1::ContainerStatus {
         metadata: Some(container_metadata_to_cri(&config.metadata)),
         state: state(container).into(),
         created_at: container.created_at_ns,
-        image: Some(image_to_cri(&config.image)),
+        image: Some(image(container)),
         image_ref,
         image_id,
         labels: to_map(&config.labels),
@@ -77,6 +77,15 @@ pub(super) fn status(container: &ContainerRecord) -> v1::ContainerStatus {
         }
     }
     status
+}
+
+/// The image as asked for, by its name: a kubelet asks by id and shows its users what comes back.
+fn image(container: &ContainerRecord) -> v1::ImageSpec {
+    let mut spec = image_to_cri(&container.config.image);
+    if let Some(made) = container.made.as_ref().filter(|made| !made.image_name.is_empty()) {
+        spec.image.clone_from(&made.image_name);
+    }
+    spec
 }
 
 /// Digested reference and id of the image.
@@ -165,6 +174,7 @@ pub(super) mod tests {
             made: Some(Made {
                 image_id: "sha256:1".into(),
                 image_ref: "r@sha256:2".into(),
+                image_name: "r:tag".into(),
                 user: ResolvedUser { uid: 7, gid: 8, groups: vec![8, 9] },
                 stop_signal: 15,
                 log_path: "/var/log/pods/x/0.log".into(),
@@ -210,6 +220,7 @@ pub(super) mod tests {
             (status.image_id.as_str(), status.image_ref.as_str()),
             ("sha256:1", "r@sha256:2")
         );
+        assert_eq!(status.image.unwrap().image, "r:tag");
         let user = status.user.unwrap().linux.unwrap();
         assert_eq!((user.uid, user.gid, user.supplemental_groups), (7, 8, vec![8, 9]));
         assert_eq!(status.resources.unwrap().linux.unwrap().cpu_shares, 3);

@@ -95,6 +95,13 @@ impl Image {
         }
     }
 
+    /// The tagged name to report for a container that was asked to run the first of `asked` that
+    /// says anything: its own where the image bears it, else one that the image bears, else as asked.
+    #[must_use]
+    pub fn tagged_name(&self, asked: [&str; 2]) -> String {
+        borne(&self.repo_tags, asked)
+    }
+
     /// The digested name to report for a container that was asked to run `asked`: of the same
     /// repository if there is one, else any, else the id.
     #[must_use]
@@ -107,6 +114,14 @@ impl Image {
         });
         same.or(self.repo_digests.first()).cloned().unwrap_or_else(|| self.id.to_string())
     }
+}
+
+/// See [`Image::tagged_name`].
+fn borne(tags: &[String], asked: [&str; 2]) -> String {
+    let asked = asked.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    let tagged = Reference::parse(asked).ok().and_then(|reference| reference.tagged());
+    let borne = tagged.filter(|name| tags.contains(name));
+    borne.or_else(|| tags.first().cloned()).unwrap_or_else(|| asked.to_owned())
 }
 
 /// Exact, `begins*`, or `*contains*`; a lone `*` fits all.
@@ -142,5 +157,14 @@ mod tests {
         for unfit in ["pause", "registry.k8s.io/pause", "*pause:3.9", "pause*", "*paws*"] {
             assert!(!fits(unfit, name), "{unfit}");
         }
+    }
+
+    #[test]
+    fn a_container_is_named_by_what_the_user_wrote_if_the_image_bears_it() {
+        let tags = ["docker.io/library/a:1", "docker.io/library/b:latest"].map(str::to_owned);
+        assert_eq!(borne(&tags, ["b", "sha256:1"]), "docker.io/library/b:latest");
+        assert_eq!(borne(&tags, ["c", "sha256:1"]), "docker.io/library/a:1");
+        assert_eq!(borne(&tags, ["", "a:1"]), "docker.io/library/a:1");
+        assert_eq!(borne(&[], ["", "sha256:1"]), "sha256:1");
     }
 }
