@@ -10,6 +10,7 @@ pub mod faults;
 pub mod kubelet;
 pub mod log_check;
 pub mod node;
+pub mod node_suite;
 pub mod nri;
 pub mod operator;
 pub mod proc;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|kubelet|operator|bench`.
+//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|kubelet|operator|node-report|bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use crisp_suites::{bench, budgets, faults, kubelet, nri, operator, restart, sessions, stage};
+use crisp_suites::{
+    bench, budgets, faults, kubelet, node_suite, nri, operator, restart, sessions, stage,
+};
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
 #[derive(Debug, Parser)]
@@ -29,6 +31,8 @@ enum Suite {
     Kubelet(kubelet::Plan),
     /// What an operator has in hand.
     Operator(stage::Plan),
+    /// What Kubernetes' node suite said, as a table.
+    NodeReport(node_suite::Plan),
     /// Times beside another runtime's, in the same run.
     Bench(bench::Plan),
 }
@@ -43,6 +47,7 @@ async fn main() -> ExitCode {
         Suite::Nri(plan) => stage::run(&plan, nri::CASES).await,
         Suite::Kubelet(plan) => kubelet::run(&plan).await,
         Suite::Operator(plan) => stage::run(&plan, operator::CASES).await,
+        Suite::NodeReport(plan) => node_suite::run(&plan),
         Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
     };
     match done {
