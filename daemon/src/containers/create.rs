@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use crisp_podio::ContainerOptions;
+use crisp_runtimes::{Kind, preset::AnnotationStyle};
 use crisp_words::{ContainerId, Stdio, bundle};
 use serde_json::Value;
 
@@ -464,8 +465,13 @@ fn defaults(image: &Image) -> ImageDefaults {
 }
 
 fn policy(handler: &Handler) -> HandlerPolicy {
-    let annotations = handler.variant().map(|variant| variant.preset.annotations);
-    HandlerPolicy { annotations: annotations.unwrap_or_default(), ..HandlerPolicy::default() }
+    let annotations = match &handler.engine {
+        // It would look for a sandbox that crisp's own shim does not make.
+        Engine::Oci(runtime) if runtime.kind == Kind::Runsc => AnnotationStyle::Nothing,
+        Engine::Oci(_) => AnnotationStyle::default(),
+        Engine::Shim(variant) => variant.preset.annotations,
+    };
+    HandlerPolicy { annotations, ..HandlerPolicy::default() }
 }
 
 /// What a handler's runtime can do, in the words of the spec's maker.

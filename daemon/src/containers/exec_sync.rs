@@ -13,6 +13,7 @@ use crate::{
         context::Context,
         error::{FaultKind, PodError},
         ids,
+        record::Maker,
         shim::{gone_is_fine, runtime_limit},
     },
     shims::{
@@ -70,7 +71,8 @@ pub async fn exec_sync(
     }
     let (stay, left) = oneshot::channel::<()>();
     let client = shim.of(&id).map_err(|e| PodError::shim(format!("exec in container {id}"), e))?;
-    let exec = Exec { context: context.clone(), client, id, exec: ids::exec() };
+    let maker = shim.record.maker;
+    let exec = Exec { context: context.clone(), client, maker, id, exec: ids::exec() };
     let work = tokio::spawn(exec.run(command, patience, left));
     let done = work.await;
     drop(stay);
@@ -80,6 +82,7 @@ pub async fn exec_sync(
 struct Exec {
     context: Arc<Context>,
     client: ShimClient,
+    maker: Maker,
     id: ContainerId,
     exec: ExecId,
 }
@@ -92,13 +95,21 @@ impl Exec {
         left: oneshot::Receiver<()>,
     ) -> Result<Executed, PodError> {
         let done = self.run_registered(&command, patience, left).await;
-        // Every exec needs its own delete, or the shim keeps it.
+        match self.maker {
+            Maker::Crisp => self.delete().await,
+            // Others wait in it for children that hold the output open, some for many seconds.
+            Maker::Other => drop(tokio::spawn(async move { self.delete().await })),
+        }
+        done
+    }
+
+    /// Every exec needs its own delete, or the shim keeps it.
+    async fn delete(&self) {
         let limit = runtime_limit(&self.context.limits);
         let deleted = self.client.delete(self.task(), limit).await.map(drop);
         if let Err(error) = gone_is_fine(deleted) {
             tracing::warn!(container = %self.id, %error, "exec is not deleted");
         }
-        done
     }
 
     fn task(&self) -> TaskRef<'_> {

@@ -4,11 +4,11 @@
 
 use crisp_words::{ContainerId, ExitRecord, bundle};
 
-use super::record::{Cause, Exit, Run};
+use super::record::{Cause, ContainerRecord, Exit, Run};
 use crate::{
     cgroups::Detail,
     pods::{clock, context::Context, shim::PodShim},
-    shims::TaskRef,
+    shims::{TaskExit, TaskRef},
 };
 
 /// Exit code of a container whose true one nobody knows.
@@ -24,7 +24,11 @@ pub async fn wait(context: &Context, shim: Option<&PodShim>, id: &ContainerId, r
     let exit = match told {
         Ok(exit) => {
             let record = read_record(context, id);
-            let oom = record.map_or_else(|| ran_out(context, id), |record| record.oom_killed);
+            let cgroup = || context.cgroup_of(id);
+            let oom = record.map_or_else(
+                || ran_out(context, id, cgroup().as_deref()),
+                |record| record.oom_killed,
+            );
             finish(run, exit.status, exit.exited_at_ns.unwrap_or_else(clock::now_ns), oom)
         }
         Err(error) => {
@@ -61,11 +65,16 @@ async fn without_shim(context: &Context, id: &ContainerId, run: &Run) -> Exit {
     }
 }
 
-/// The record that the shim wrote before it told anyone.
+/// The record that crisp's shim wrote before it told anyone. Others may leave a file of that name:
+/// one without a version is none of ours.
 #[must_use]
 pub fn read_record(context: &Context, id: &ContainerId) -> Option<ExitRecord> {
     let path = context.layout.bundle(id).join(bundle::EXIT);
     let text = std::fs::read(&path).ok()?;
+    if serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|v| v.get("version").is_none())
+    {
+        return None;
+    }
     match serde_json::from_slice::<ExitRecord>(&text) {
         Ok(record) if record.version == ExitRecord::VERSION => Some(record),
         Ok(record) => {
@@ -81,12 +90,31 @@ pub fn read_record(context: &Context, id: &ContainerId) -> Option<ExitRecord> {
 
 /// Whether memory ran out in a container whose shim leaves no record: by what the shim published,
 /// or by the container's cgroup, which is there until the shim deletes the container.
-fn ran_out(context: &Context, id: &ContainerId) -> bool {
+fn ran_out(context: &Context, id: &ContainerId, cgroup: Option<&str>) -> bool {
     let told = context.ooms.take(id.as_str());
-    told || context.cgroup_of(id).is_some_and(|cgroup| {
-        let usage = context.cgroups.usage([cgroup.as_str()], Detail::Metrics).pop().flatten();
+    told || cgroup.is_some_and(|cgroup| {
+        let usage = context.cgroups.usage([cgroup], Detail::Metrics).pop().flatten();
         usage.and_then(|usage| usage.memory).is_some_and(|memory| memory.oom_kills > 0)
     })
+}
+
+/// What a shim of another's tells of an exit after a restart, as crisp's own would have left it on
+/// record.
+pub async fn told(
+    context: &Context,
+    shim: &PodShim,
+    container: &ContainerRecord,
+    exit: &TaskExit,
+) -> ExitRecord {
+    drain(context, Some(shim), &container.id).await;
+    let cgroup = container.made.as_ref().map(|made| made.cgroup.as_str());
+    ExitRecord {
+        version: ExitRecord::VERSION,
+        pid: exit.pid,
+        status: exit.status,
+        exited_at_ns: exit.exited_at_ns.unwrap_or_else(clock::now_ns),
+        oom_killed: ran_out(context, &container.id, cgroup),
+    }
 }
 
 /// The exit that a record tells of.

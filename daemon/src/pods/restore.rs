@@ -28,7 +28,7 @@ use crate::{
         spec::{ContainerConfig, ContainerMetadata},
     },
     files,
-    shims::{LogPipe, ShimError, TaskRef},
+    shims::{LogPipe, ShimError, TaskExit, TaskRef},
     store::{self, RecordError},
 };
 
@@ -162,7 +162,7 @@ async fn adopt(
 ) -> Vec<ContainerRecord> {
     let mut mine = Vec::new();
     for id in damaged {
-        if let Evidence::Task { .. } = ask(context, shim, id).await {
+        if let (Evidence::Task { .. }, _) = ask(context, shim, id).await {
             mine.push(stand_in(id.clone(), pod.clone()));
         }
     }
@@ -209,11 +209,16 @@ async fn restore_container(
     shim: &Option<PodShim>,
     record: ContainerRecord,
 ) -> Option<ContainerRecord> {
-    let evidence = match &record.phase {
-        Phase::Exited(_) => Evidence::NoTask,
+    let (evidence, told) = match &record.phase {
+        Phase::Exited(_) => (Evidence::NoTask, None),
         _ => ask(context, shim, &record.id).await,
     };
-    let exit = exit::read_record(context, &record.id);
+    let exit = match (exit::read_record(context, &record.id), told, shim) {
+        (None, Some(told), Some(shim)) if shim.record.maker == Maker::Other => {
+            Some(exit::told(context, shim, &record, &told).await)
+        }
+        (on_record, ..) => on_record,
+    };
     let id = record.id.clone();
     match reconcile::container(record.clone(), &evidence, exit.as_ref(), clock::now_ns()) {
         Fate::Undo if undo_container(context, shim.as_ref(), &record).await => None,
@@ -237,18 +242,23 @@ async fn restore_container(
     }
 }
 
-async fn ask(context: &Context, shim: &Option<PodShim>, id: &ContainerId) -> Evidence {
-    let Some(shim) = shim else { return Evidence::NoShim };
+/// What the shim says of a container, and how that ended if it did.
+async fn ask(
+    context: &Context,
+    shim: &Option<PodShim>,
+    id: &ContainerId,
+) -> (Evidence, Option<TaskExit>) {
+    let Some(shim) = shim else { return (Evidence::NoShim, None) };
     let state = match shim.of(id) {
         Ok(client) => client.state(TaskRef::container(id), context.limits.reconnect).await,
         Err(error) => Err(error),
     };
     match state {
-        Ok(state) => Evidence::Task { status: state.status, pid: state.pid },
-        Err(ShimError::NotFound { .. }) => Evidence::NoTask,
+        Ok(state) => (Evidence::Task { status: state.status, pid: state.pid }, state.exit),
+        Err(ShimError::NotFound { .. }) => (Evidence::NoTask, None),
         Err(error) => {
             tracing::warn!(container = %id, %error, "shim does not tell its state");
-            Evidence::NoShim
+            (Evidence::NoShim, None)
         }
     }
 }

@@ -44,6 +44,8 @@ pub enum AnnotationStyle {
     Crio,
     /// Both.
     Both,
+    /// None: each container is a sandbox to the runtime.
+    Nothing,
 }
 
 /// Whether a pod may use something of the host's.

@@ -54,11 +54,11 @@ fn text(path: &Path) -> &str {
 }
 
 fn has_containerd(style: AnnotationStyle) -> bool {
-    style != AnnotationStyle::Crio
+    matches!(style, AnnotationStyle::Containerd | AnnotationStyle::Both)
 }
 
 fn has_crio(style: AnnotationStyle) -> bool {
-    style != AnnotationStyle::Containerd
+    matches!(style, AnnotationStyle::Crio | AnnotationStyle::Both)
 }
 
 fn containerd(key: &str, value: &str) -> (String, String) {
@@ -112,5 +112,41 @@ impl Pod<'_> {
         ];
         let set = values.into_iter().filter(|(_, value)| *value != 0);
         set.map(|(key, value)| containerd(key, &value.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::spec::PodMetadata;
+
+    fn pod() -> (SandboxId, PodConfig) {
+        let metadata = PodMetadata { name: "web".into(), ..PodMetadata::default() };
+        let resources = Resources { memory_limit: 1 << 20, ..Resources::default() };
+        let config = PodConfig { metadata, resources: Some(resources), ..PodConfig::default() };
+        (SandboxId::new("s1").unwrap(), config)
+    }
+
+    #[test]
+    fn each_style_names_sandbox_and_role_in_its_own_words() {
+        let (id, config) = pod();
+        let pod = Pod { id: &id, config: &config };
+        let ours: Annotations = pod.containerd("sandbox").into();
+        assert_eq!(ours["io.kubernetes.cri.container-type"], "sandbox");
+        assert_eq!(ours["io.kubernetes.cri.sandbox-id"], "s1");
+        let theirs: Annotations = pod.crio("container").into();
+        assert_eq!(theirs["io.kubernetes.cri-o.ContainerType"], "container");
+        assert_eq!(theirs["io.kubernetes.cri-o.SandboxID"], "s1");
+        let both = AnnotationStyle::Both;
+        assert!(has_containerd(both) && has_crio(both));
+        let none = AnnotationStyle::Nothing;
+        assert!(!has_containerd(none) && !has_crio(none));
+    }
+
+    #[test]
+    fn only_what_is_limited_sizes_a_machine() {
+        let (id, config) = pod();
+        let sizes: Vec<_> = Pod { id: &id, config: &config }.sizes().collect();
+        assert_eq!(sizes, [containerd("sandbox-memory", "1048576")]);
     }
 }
