@@ -136,3 +136,24 @@ fn a_named_file_must_exist() {
     let message = load(Some(Path::new("/nonexistent/crisp.conf"))).unwrap_err().to_string();
     assert!(message.contains("/nonexistent/crisp.conf"), "{message}");
 }
+
+/// The examples in `packaging/handlers`: each is read, and each has its RuntimeClass.
+#[test]
+fn the_packaged_handlers_and_their_runtime_classes_agree() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/handlers");
+    let mut handlers = Vec::new();
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            let config = load_text(&path, &fs::read_to_string(&path).unwrap()).unwrap();
+            handlers.extend(config.runtime.runtimes.into_keys());
+        }
+    }
+    let classes = fs::read_to_string(directory.join("runtimeclasses.yaml")).unwrap();
+    let mut named: Vec<_> =
+        classes.lines().filter_map(|line| line.strip_prefix("handler: ")).collect();
+    handlers.sort();
+    named.sort_unstable();
+    assert_eq!(handlers, named);
+    assert!(handlers.len() > 2, "{handlers:?}");
+}

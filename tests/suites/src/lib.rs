@@ -18,3 +18,4 @@ pub mod restart;
 pub mod sessions;
 pub mod stage;
 pub mod traces;
+pub mod variants;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system suites: `crisp-suites restart|faults|sessions|budgets|nri|kubelet|operator|node-report|bench`.
+//! The system suites: `crisp-suites
+//! restart|faults|sessions|budgets|nri|variants|kubelet|operator|node-report|bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use crisp_suites::{
-    bench, budgets, faults, kubelet, node_suite, nri, operator, restart, sessions, stage,
+    bench, budgets, faults, kubelet, node_suite, nri, operator, restart, sessions, stage, variants,
 };
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
@@ -27,6 +28,8 @@ enum Suite {
     Budgets(stage::Plan),
     /// Plugins hear, adjust, fail and hang.
     Nri(stage::Plan),
+    /// Pods of shims that are not crisp's own.
+    Variants(stage::Plan),
     /// A real kubelet on crisp, with static pods.
     Kubelet(kubelet::Plan),
     /// What an operator has in hand.
@@ -45,6 +48,7 @@ async fn main() -> ExitCode {
         Suite::Sessions(plan) => stage::run(&plan, sessions::CASES).await,
         Suite::Budgets(plan) => stage::run(&plan, budgets::CASES).await,
         Suite::Nri(plan) => stage::run(&plan, nri::CASES).await,
+        Suite::Variants(plan) => stage::run(&plan, variants::CASES).await,
         Suite::Kubelet(plan) => kubelet::run(&plan).await,
         Suite::Operator(plan) => stage::run(&plan, operator::CASES).await,
         Suite::NodeReport(plan) => node_suite::run(&plan),

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use crisp_conformance::{container::Container, cri::Cri, fixture::Test, pod::Pod};
-use crisp_cri::ContainerStatusRequest;
+use crisp_cri::{ContainerStatusRequest, PodSandboxStatusRequest};
 use tokio::time::timeout;
 
 use crate::{
@@ -215,6 +215,15 @@ impl Stage {
             .find(|(_, command)| command.contains(&pod.id))
             .map(|(pid, _)| pid)
             .with_context(|| format!("pod {} has no shim", pod.id))
+    }
+
+    /// Pid of a pod's shim, whoever made it, from the verbose status.
+    pub async fn shim_pid(&self, pod: &Pod) -> Result<u32> {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.id.clone(), verbose: true };
+        let info = self.cri().pod_sandbox_status(request).await?.info;
+        let info: serde_json::Value = serde_json::from_str(info.get("info").context("no info")?)?;
+        let pid = info["shim"]["pid"].as_u64().with_context(|| format!("no pid in {info}"))?;
+        Ok(u32::try_from(pid)?)
     }
 
     /// A pod, and a container that sleeps in it.

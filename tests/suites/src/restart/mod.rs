@@ -4,11 +4,11 @@
 
 mod churn;
 mod damage;
-mod exits;
+pub(crate) mod exits;
 mod half_made;
-mod logs;
+pub(crate) mod logs;
 mod many;
-mod same;
+pub(crate) mod same;
 
 use crate::{cases, stage::Case};
 
