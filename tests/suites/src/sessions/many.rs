@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     proc::{Memory, open_files},
-    stage::Stage,
+    stage::{Scale, Stage},
 };
 
 const AT_ONCE: usize = 200;
@@ -27,8 +27,11 @@ const SESSIONS: usize = 1_000;
 const SETTLED: Duration = Duration::from_secs(33);
 /// After this a URL that nobody came by is worth nothing.
 const UNUSED: Duration = Duration::from_secs(75);
-/// Most that the shim may have grown, KiB: a page of the stack and one of the heap each way.
-const SHIM: u64 = 32;
+/// As many before the first look: the heaps are as large as eight at once make them.
+const BEFORE: usize = 400;
+/// Most that the shim may have grown, KiB: pages that its heap had not touched before. A hundred
+/// bytes kept of each session would be more.
+const SHIM: u64 = 64;
 /// Most that the daemon may have grown, KiB: what is in use at an instant, and no more for more
 /// sessions.
 const DAEMON: u64 = 512;
@@ -74,8 +77,7 @@ fn wire(number: usize) -> Transport {
 pub async fn a_thousand_sessions_leave_memory_as_it_was(stage: &mut Stage) -> Result<()> {
     let (pod, container) = stage.pod_with_container().await?;
     let (shim, daemon) = (stage.shim_of(&pod)?, stage.node.pid()?);
-    // So much at once is the most that the heaps have to hold.
-    sessions(&pod, &container, 100).await?;
+    sessions(&pod, &container, BEFORE).await?;
     tokio::time::sleep(SETTLED).await;
     let before = (Memory::of(shim)?, Memory::of(daemon)?);
     let files = (open_files(shim)?, open_files(daemon)?);
@@ -87,15 +89,21 @@ pub async fn a_thousand_sessions_leave_memory_as_it_was(stage: &mut Stage) -> Re
         url::forward(&pod).await?;
     }
     let began = Instant::now();
-    sessions(&pod, &container, SESSIONS).await?;
+    let rounds = if stage.scale == Scale::Full { 5 } else { 1 };
+    for round in 1..=rounds {
+        sessions(&pod, &container, SESSIONS).await?;
+        let dirty = (Memory::of(shim)?.private_dirty, Memory::of(daemon)?.private_dirty);
+        println!("        after {} sessions: {dirty:?} KiB", round * SESSIONS);
+    }
     let took = began.elapsed();
     let left = UNUSED.saturating_sub(asked.elapsed());
     process::none(&pod, left.max(Duration::from_secs(20))).await?;
     tokio::time::sleep(SETTLED).await;
     let after = (Memory::of(shim)?, Memory::of(daemon)?);
     println!(
-        "        {SESSIONS} sessions in {took:.0?}: private dirty of the shim {} -> {} KiB, \
+        "        {} sessions in {took:.0?}: private dirty of the shim {} -> {} KiB, \
          of the daemon {} -> {} KiB",
+        rounds * SESSIONS,
         before.0.private_dirty,
         after.0.private_dirty,
         before.1.private_dirty,
