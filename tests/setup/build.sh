@@ -39,6 +39,22 @@ build_shim() {
 	fi
 }
 
+# build_static: the daemon with musl, so that it runs on any distribution; sets `crisp`. Where that
+# Rust target or its C compiler is missing, `crisp` stays what it is.
+build_static() {
+	local musl
+	musl=$(cd "$root" && as_builder rustc -vV | sed -n 's/^host: \(.*\)-gnu$/\1-musl/p')
+	if ! compgen -G "$(cd "$root" && as_builder rustc --print sysroot)/lib/rustlib/$musl/lib/libstd-*.rlib" >/dev/null; then
+		say "No Rust target $musl here: the daemon is linked with glibc"
+		return
+	fi
+	apt_install musl-tools
+	say "Building crisp, statically"
+	(cd "$root" && as_builder env "CC_${musl//-/_}=musl-gcc" \
+		cargo build --quiet --release --target "$musl" -p crisp)
+	crisp=$target/$musl/release/crisp
+}
+
 # images CACHE: the test images and the registry that serves them.
 images() {
 	apt_install zstd
