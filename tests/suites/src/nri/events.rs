@@ -82,6 +82,28 @@ pub async fn an_exit_by_itself_is_heard(stage: &mut Stage) -> Result<()> {
     equal("StopContainer events", ends, 1)
 }
 
+/// A ttrpc message has at most 4 MiB; the node's pods may be more.
+pub async fn a_plugin_is_synchronized_in_pieces_where_one_message_is_too_long(
+    stage: &mut Stage,
+) -> Result<()> {
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        let pod = stage
+            .test
+            .pod_with(|config| {
+                let bulk = "x".repeat(2 << 20);
+                config.annotations.insert("crisp.test/bulk".into(), bulk);
+            })
+            .await?;
+        names.push(pod.config.metadata.unwrap_or_default().name);
+    }
+    let plugin = Plugin::connect(stage, "10", "a", &json!({})).await?;
+    let mut told = plugin.hears("Synchronize", "").await?.pods;
+    told.sort();
+    names.sort();
+    equal("pods it is told of", told, names)
+}
+
 /// The index orders, not who came first; each sees what those before it changed.
 pub async fn plugins_are_asked_in_the_order_of_their_indices(stage: &mut Stage) -> Result<()> {
     let env = |key: &str| json!({ "adjust": { "*": { "env": [{ "key": key, "value": "1" }] } } });

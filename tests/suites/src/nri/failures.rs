@@ -4,11 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use crisp_conformance::want::{contains, equal, refused, within};
+use crisp_conformance::{
+    images,
+    want::{contains, equal, refused, within},
+};
 use serde_json::json;
 
 use super::plugin::Plugin;
-use crate::stage::Stage;
+use crate::{node::Node, stage::Stage};
 
 /// How long a plugin may take by default.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -92,6 +95,26 @@ pub async fn a_plugin_that_hangs_is_dropped(stage: &mut Stage) -> Result<()> {
     let took = began.elapsed();
     ensure!(took < LIMIT, "the next container waited too: {took:?}");
     Ok(())
+}
+
+/// Little time for plugins to get ready.
+pub fn hasty(node: &Node) -> Result<()> {
+    node.reword("[nri]", "[nri]\nnri_plugin_registration_timeout = 1")
+}
+
+/// In Synchronize, for which events of all pods wait.
+pub async fn a_plugin_that_hangs_at_the_start_is_dropped(stage: &mut Stage) -> Result<()> {
+    let pod = stage.test.pod().await?;
+    stage.test.ensure_image(images::BUSYBOX).await?;
+    let rules = json!({ "hang": { "Synchronize": 60_000 } });
+    let mut plugin = Plugin::connect(stage, "10", "a", &rules).await?;
+    let began = Instant::now();
+    let container = pod.idle().await?;
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(5), "the container waited for {took:?}");
+    plugin.fails().await?;
+    contains("the daemon's log", &stage.node.log(), "10-a did not answer Synchronize")?;
+    equal("output of an exec", container.sh("echo here").await?, "here")
 }
 
 /// SIGKILL while it is asked.

@@ -93,7 +93,8 @@ pub async fn containers_are_changed_and_evicted_unasked(stage: &mut Stage) -> Re
     equal("updates that failed", answer.failed, ["no-such"])?;
     has_shares(&one, 700).await?;
 
-    let two = pod.script("trap 'exit 4' TERM; while :; do sleep 0.1; done").await?;
+    let two = pod.script("trap 'exit 4' TERM; echo ready; while :; do sleep 0.1; done").await?;
+    two.logged("ready").await?;
     let mut evict = Command::new(program(&stage.node));
     evict.arg("-socket").arg(socket(&stage.node)).args(["-evict", &two.id]);
     ensure!(evict.status().await?.success(), "the eviction was refused");
