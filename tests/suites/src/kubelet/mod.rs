@@ -118,7 +118,7 @@ pub async fn run(plan: &Plan) -> Result<bool> {
     let mut tally = Tally::default();
     let dir = plan.dir.join("k");
     let mut node = Node::prepare(&plan.parts, &dir).await?;
-    // The ground looks as if systemd were there, and it is not.
+    // On its ground there is no systemd, whatever the host has.
     let level = "log_level = \"debug\"";
     node.reword(level, &format!("{level}\ncgroup_manager = \"cgroupfs\""))?;
     node.start().await?;
