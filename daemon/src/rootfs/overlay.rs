@@ -21,7 +21,7 @@ use crate::{images::ImageError, sys::mount::make_private};
 
 /// fsconfig(2) copies at most this much of a string.
 const FSCONFIG_MAX: usize = 255;
-/// Whether the kernel takes layers one by one (`lowerdir+`, 6.5).
+/// Whether the kernel takes layers one by one (`lowerdir+`, 6.7).
 static ONE_BY_ONE: OnceLock<bool> = OnceLock::new();
 
 /// What to stack.
@@ -53,9 +53,13 @@ pub(super) fn attach(mount: &OwnedFd, target: &Path) -> Result<(), ImageError> {
 
 fn takes_layers_one_by_one() -> bool {
     *ONE_BY_ONE.get_or_init(|| {
-        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .and_then(|fs| rustix::mount::fsconfig_set_string(fs.as_fd(), "lowerdir+", "/"))
-            .is_ok()
+        let Ok(fs) = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) else {
+            return false;
+        };
+        let takes = |key| rustix::mount::fsconfig_set_string(fs.as_fd(), key, "/").is_ok();
+        // A kernel whose overlayfs does not know this interface yet (before 6.5) collects every
+        // option unread, and refuses them all together in the end.
+        takes("lowerdir+") && !takes("crisp-knows-no-such-option")
     })
 }
 
@@ -112,7 +116,7 @@ fn refused(fs: &OwnedFd, target: &Path, error: Errno) -> ImageError {
     ImageError::host("make overlay for", target)(source)
 }
 
-/// For kernels before 6.5: all options in one page, with short names for the layers.
+/// For kernels before 6.7: all options in one page, with short names for the layers.
 fn mount_at_once(layers: &Layers<'_>, target: &Path) -> Result<(), ImageError> {
     let lowers: Vec<OwnedFd> =
         layers.lowers.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
