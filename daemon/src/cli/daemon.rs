@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{num::NonZeroUsize, path::PathBuf, thread, time::Duration};
+use std::{num::NonZeroUsize, os::fd::OwnedFd, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
@@ -16,10 +16,10 @@ use crate::{
     logging::Log,
     metrics::{self, Metrics},
     pods::node::Node,
-    server::{Activity, Lock, Socket, serve},
+    server::{Activity, Lock, Socket, serve, watchdog},
     sessions::Sessions,
     stats::Collector,
-    sys::heap,
+    sys::{handed, heap},
 };
 
 /// Most threads that answer calls; a large host does not mean many calls.
@@ -38,16 +38,23 @@ pub(super) fn run(file: Option<PathBuf>) -> anyhow::Result<()> {
     heap::limit_arenas();
     let _root = Lock::take(&config.root)?;
     let _runroot = Lock::take(&config.runroot)?;
+    // Changes the environment: no thread may be there yet.
+    let handed = handed::take().context("the sockets that the service manager handed over")?;
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(MOST_WORKERS))
         .enable_all()
         .build()
         .context("cannot start the daemon's threads")?
-        .block_on(until_told(file, config, log))
+        .block_on(until_told(file, config, log, handed))
 }
 
-async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::Result<()> {
+async fn until_told(
+    file: Option<PathBuf>,
+    config: Config,
+    log: Log,
+    handed: Vec<OwnedFd>,
+) -> anyhow::Result<()> {
     // Before anything takes long, so that no signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -63,7 +70,7 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
     let cri = Cri::new(node, stats, sessions);
 
     // Pods are found again before anyone can ask for them.
-    let (_socket, listener) = Socket::listen(&config.socket())?;
+    let (_socket, listener) = Socket::take_over(&config.socket(), handed)?;
     let activity = Activity::default();
     let reloads = tokio::spawn(reload_on(hangup, file, config.clone(), log, cri.clone()));
     let trims = tokio::spawn(trim_after(activity.clone()));
@@ -73,6 +80,8 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
         "serving CRI"
     );
     notify(&[NotifyState::Ready]);
+    let watched =
+        watchdog::period().map(|every| tokio::spawn(watchdog::feed(config.socket(), every)));
 
     let stop = async {
         tokio::select! {
@@ -87,6 +96,9 @@ async fn until_told(file: Option<PathBuf>, config: Config, log: Log) -> anyhow::
         serve(listener, cri.clone(), cri.clone(), &config, (activity, counters), stop).await;
     reloads.abort();
     trims.abort();
+    if let Some(watched) = watched {
+        watched.abort();
+    }
     Ok(ended?)
 }
 

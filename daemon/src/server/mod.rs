@@ -6,6 +6,7 @@ mod lock;
 mod request_log;
 mod serve;
 mod socket;
+pub mod watchdog;
 
 pub use lock::{Lock, LockError};
 pub use request_log::{Activity, RequestLog, seen, seen_pod};

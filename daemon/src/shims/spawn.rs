@@ -59,6 +59,8 @@ pub(super) async fn run(run: Run<'_>) -> Result<Vec<u8>, Failure> {
     };
     let mut child = Command::new(run.binary)
         .args(&run.arguments)
+        // An OCI runtime that inherits it mounts the daemon's notify socket into the container.
+        .env_remove("NOTIFY_SOCKET")
         .envs(run.environment.iter().map(|(k, v)| (k, v)))
         .current_dir(run.directory)
         .process_group(0)
