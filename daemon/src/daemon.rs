@@ -6,7 +6,10 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     cgroups::{Cgroups, Driver},
     config::{self, CgroupManager, Config, SystemdPresence},
-    containers::host::HostFacts,
+    containers::{
+        apparmor::{self, Offer},
+        host::HostFacts,
+    },
     files,
     handlers::{SHIM, Workshop},
     images::{Images, ImagesConfig, Patience},
@@ -101,6 +104,10 @@ pub async fn begin(config: &Config, metrics: Metrics) -> Result<Node, StartError
         images,
         network: Network::open(network_settings(config)).await?,
         cgroups: Cgroups::detect(driver(config))?,
+        apparmor: Offer {
+            enabled: host.apparmor,
+            default: apparmor::provide(host.apparmor, layout.run()).await,
+        },
         host,
         handlers,
         launcher: Launcher::new(

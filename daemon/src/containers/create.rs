@@ -14,6 +14,7 @@ use crisp_words::{ContainerId, Stdio, bundle};
 use serde_json::Value;
 
 use super::{
+    apparmor::Offer,
     devices, erase,
     host::Support,
     mounts::{MissingSource, resolve_source},
@@ -259,7 +260,7 @@ async fn gather(
     let (mut config, rootfs) = (config.clone(), rootfs.to_owned());
     let image_user = image.config.user.clone();
     config.security.seccomp = seccomp;
-    let apparmor = context.host.apparmor;
+    let apparmor = context.apparmor;
     tokio::task::spawn_blocking(move || read_facts(&config, &image_user, &rootfs, apparmor))
         .await
         .map_err(|bug| PodError::step("read the host", FaultKind::Internal, bug))?
@@ -269,7 +270,7 @@ fn read_facts(
     config: &ContainerConfig,
     image_user: &str,
     rootfs: &Path,
-    apparmor: Support,
+    apparmor: Offer,
 ) -> Result<Facts, PodError> {
     let step = || format!("create container {}", config.metadata.name);
     let wrong =

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     cgroups::Cgroups,
-    containers::{host::HostFacts, record::ContainerRecord},
+    containers::{apparmor::Offer, host::HostFacts, record::ContainerRecord},
     images::Images,
     metrics::Metrics,
     network::Network,
@@ -53,6 +53,8 @@ pub struct Context {
     pub cgroups: Cgroups,
     /// What the host can do.
     pub host: HostFacts,
+    /// AppArmor of the host.
+    pub apparmor: Offer,
     /// Runtime handlers.
     pub handlers: Handlers,
     /// Starts shims.

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which AppArmor profile a container gets.
+//! Which AppArmor profile a container gets, and crisp's own one.
+
+mod load;
 
 use std::{collections::BTreeSet, fs, io};
+
+pub use load::{LoadError, provide};
 
 use super::host::Support;
 use crate::pods::spec::SecurityProfile;
@@ -39,25 +43,34 @@ fn profile_name(line: &str) -> &str {
     line.rsplit_once(" (").map_or(line, |(name, _)| name)
 }
 
+/// What AppArmor the host offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// The kernel has it.
+    pub enabled: Support,
+    /// crisp's own profile could be loaded.
+    pub default: Support,
+}
+
 /// The profile to put in the spec; `None` for none. `loaded` is asked for only where it matters.
 ///
-/// The runtime's default is what the host offers: without AppArmor it is nothing. A profile named
-/// by the client is applied or refused.
+/// The runtime's default is what the host offers: without AppArmor, or without its tools, it is
+/// nothing. A profile named by the client is applied or refused.
 ///
 /// # Errors
 /// [`AppArmorError`] when the profile cannot be applied.
 pub fn choose(
     asked: &SecurityProfile,
-    enabled: Support,
+    offer: Offer,
     loaded: impl FnOnce() -> Result<BTreeSet<String>, AppArmorError>,
 ) -> Result<Option<String>, AppArmorError> {
     let name = match asked {
         SecurityProfile::Unconfined => return Ok(None),
-        SecurityProfile::RuntimeDefault if !enabled.is_present() => return Ok(None),
+        SecurityProfile::RuntimeDefault if !offer.default.is_present() => return Ok(None),
         SecurityProfile::RuntimeDefault => DEFAULT_PROFILE,
         SecurityProfile::Localhost(name) => name.strip_prefix("localhost/").unwrap_or(name),
     };
-    if !enabled.is_present() {
+    if !offer.enabled.is_present() {
         return Err(AppArmorError::NotEnabled(name.to_owned()));
     }
     if !loaded()?.contains(name) {
@@ -70,8 +83,9 @@ pub fn choose(
 mod tests {
     use super::*;
 
-    fn ask(asked: &SecurityProfile, enabled: Support) -> Result<Option<String>, AppArmorError> {
-        choose(asked, enabled, || Ok(["mine".to_owned(), DEFAULT_PROFILE.to_owned()].into()))
+    fn ask(asked: &SecurityProfile, here: Support) -> Result<Option<String>, AppArmorError> {
+        let offer = Offer { enabled: here, default: here };
+        choose(asked, offer, || Ok(["mine".to_owned(), DEFAULT_PROFILE.to_owned()].into()))
     }
 
     #[test]
@@ -91,6 +105,8 @@ mod tests {
         assert_eq!(ask(&default, Support::Absent).unwrap(), None);
         assert_eq!(ask(&default, Support::Present).unwrap().unwrap(), DEFAULT_PROFILE);
         assert_eq!(ask(&SecurityProfile::Unconfined, Support::Present).unwrap(), None);
+        let no_tools = Offer { enabled: Support::Present, default: Support::Absent };
+        assert_eq!(choose(&default, no_tools, || Ok(BTreeSet::new())).unwrap(), None);
     }
 
     #[test]
