@@ -10,7 +10,14 @@ use serde::Deserialize;
 #[serde(default)]
 pub(crate) struct Spec {
     annotations: BTreeMap<String, String>,
+    process: Process,
     linux: Linux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Process {
+    oom_score_adj: Option<i32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +57,11 @@ impl Spec {
         GROUP_KEYS.iter().find_map(|k| self.annotations.get(*k)).map(String::as_str)
     }
 
+    /// What init's oom_score_adj shall be, if the spec says it.
+    pub(crate) fn oom_score_adj(&self) -> Option<i32> {
+        self.process.oom_score_adj
+    }
+
     /// What becomes of the other processes when init ends.
     pub(crate) fn pid_namespace(&self) -> PidNamespace {
         let own = |n: &Namespace| n.r#type == "pid" && n.path.is_empty();
@@ -70,6 +82,7 @@ mod tests {
         let cri = spec(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod"}}"#);
         assert_eq!(cri.group(), Some("pod"));
         assert_eq!(spec("{}").group(), None);
+        assert_eq!(spec(r#"{"process":{"oomScoreAdj":0}}"#).oom_score_adj(), Some(0));
     }
 
     #[test]

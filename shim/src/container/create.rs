@@ -81,7 +81,7 @@ impl NewContainer {
         container.write_record()?;
         mounts::mount_all(&self.rootfs, &container.bundle.join(bundle::ROOTFS))?;
         let (io, stdio) = container.open_io(self)?;
-        let pid = container.run_create(pod, &io, stdio).await?;
+        let pid = container.run_create(pod, &spec, &io, stdio).await?;
         container.init.enter(Phase::Created);
         pod.events.publish("/tasks/create", &self.event(pid));
         Ok(pid)
@@ -149,6 +149,7 @@ impl Container {
     async fn run_create(
         self: &Arc<Self>,
         pod: &Arc<Pod>,
+        spec: &Spec,
         io: &ContainerIo,
         stdio: ChildStdio,
     ) -> Result<u32, ContainerError> {
@@ -159,7 +160,10 @@ impl Container {
         let bundle = Bundle { dir: &self.bundle, pid_file: &pid_file, tty };
         let argv = self.driven.runtime.create(&self.id, bundle, &log);
         let _handing_over = pod.children.handing_over();
-        let ran = self.call(pod, &log).run(&argv, Some(stdio)).await;
+        let mut call = self.call(pod, &log);
+        // crun's init keeps what crun inherits, the shim's protection, where the spec says 0.
+        call.oom_score_adj = spec.oom_score_adj();
+        let ran = call.run(&argv, Some(stdio)).await;
         ran.map_err(|source| ContainerError::Runtime { verb: "create", thing: thing(), source })?;
         let live = take_over(&pid_file, pod)
             .map_err(|source| ContainerError::Process { thing: thing(), source })?;

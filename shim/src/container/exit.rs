@@ -28,6 +28,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long the execs of a container may take to be told before its init is.
 const EXECS: Duration = Duration::from_secs(2);
 const SIGKILL: u32 = 9;
+/// Exit status of a process that SIGKILL ended.
+const KILLED: u32 = 128 + SIGKILL;
 
 /// Waits for init's end in the background.
 pub(super) fn watch_init(pod: Arc<Pod>, container: Arc<Container>) {
@@ -37,7 +39,11 @@ pub(super) fn watch_init(pod: Arc<Pod>, container: Arc<Container>) {
         let status = live.reap(&pod.children).await;
         let exit = Exit { status, at: SystemTime::now() };
         bell.abort();
-        let oom_killed = container.oom.get().is_some_and(|watch| watch.kills() > 0);
+        let oom_killed = container.oom.get().is_some_and(|watch| match status {
+            KILLED => watch.killed_init(),
+            // Of another process of the container.
+            _ => watch.kills() > 0,
+        });
         if container.pid_namespace.get() != Some(&PidNamespace::Own)
             && let Some(cgroups) = container.cgroups()
         {
