@@ -50,6 +50,8 @@ pub struct Options {
     pub seed: u64,
     /// How many cases run at once.
     pub parallel: usize,
+    /// How many times its time a case is given; 0 counts as 1.
+    pub patience: u32,
     /// Where to write JUnit XML.
     pub junit: Option<PathBuf>,
     /// The expectation file of this endpoint.
@@ -87,7 +89,8 @@ pub async fn run(options: Options, interrupted: watch::Receiver<bool>) -> Result
     let version = suite.cri.version(VersionRequest::default()).await?;
     println!("{} {} at {}", version.runtime_name, version.runtime_version, options.endpoint);
     println!("{} cases, seed {}, {} at once", cases.len(), options.seed, options.parallel.max(1));
-    let runner = runner::Runner { suite, expectations, interrupted };
+    let runner =
+        runner::Runner { suite, expectations, interrupted, patience: options.patience.max(1) };
     let report = runner.run(&cases, options.parallel).await;
     if let Some(path) = &options.junit {
         std::fs::write(path, report.junit()).with_context(|| format!("cannot write {path:?}"))?;

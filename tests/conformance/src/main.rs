@@ -37,6 +37,9 @@ struct Cli {
     /// How many cases run at once.
     #[arg(long, default_value_t = 4, value_name = "N")]
     parallel: usize,
+    /// Give each case so many times its time: for machines that are emulated.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    patience: u32,
     /// Write the results as JUnit XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -95,6 +98,7 @@ async fn run(cli: Cli) -> Result<bool> {
         skip: cli.skip,
         seed: cli.seed.unwrap_or_else(fresh_seed),
         parallel: cli.parallel,
+        patience: cli.patience,
         junit: cli.junit,
         expect: cli.expect,
         auth_registry: cli.auth_registry,

@@ -20,6 +20,8 @@ pub struct Runner {
     pub expectations: Option<Expectations>,
     /// Becomes true when the user wants the run to end.
     pub interrupted: watch::Receiver<bool>,
+    /// How many times its time each case is given.
+    pub patience: u32,
 }
 
 impl Runner {
@@ -78,9 +80,10 @@ impl Runner {
     async fn drive(&self, case: Case, test: Test) -> Result<Outcome, String> {
         let mut body = tokio::spawn((case.body)(test));
         let mut interrupted = self.interrupted.clone();
+        let limit = case.limit * self.patience;
         let end = tokio::select! {
             result = &mut body => return result.map_err(|e| format!("panicked: {e}")),
-            () = tokio::time::sleep(case.limit) => format!("not over within {:?}", case.limit),
+            () = tokio::time::sleep(limit) => format!("not over within {limit:?}"),
             _ = interrupted.wait_for(|yes| *yes) => "interrupted".to_owned(),
         };
         body.abort();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The cases, one file per group.
 
+mod apparmor;
 mod checkpoint;
 mod container;
 mod events;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Case> {
         resources::CASES,
         namespaces::CASES,
         security::CASES,
+        apparmor::CASES,
         sysctl::CASES,
         network::CASES,
         image::CASES,
