@@ -17,5 +17,6 @@ pub mod proc;
 pub mod restart;
 pub mod sessions;
 pub mod stage;
+pub mod systemd;
 pub mod traces;
 pub mod variants;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use crisp_suites::{
-    bench, budgets, faults, kubelet, node_suite, nri, operator, restart, sessions, stage, variants,
+    bench, budgets, faults, kubelet, node_suite, nri, operator, restart, sessions, stage, systemd,
+    variants,
 };
 
 /// Judges crisp on real parts, each case on a node of its own. Needs root.
@@ -36,6 +37,8 @@ enum Suite {
     Operator(stage::Plan),
     /// What Kubernetes' node suite said, as a table.
     NodeReport(node_suite::Plan),
+    /// The daemon as a service of systemd, on this host.
+    Systemd(systemd::Plan),
     /// Times beside another runtime's, in the same run.
     Bench(bench::Plan),
 }
@@ -52,6 +55,7 @@ async fn main() -> ExitCode {
         Suite::Kubelet(plan) => kubelet::run(&plan).await,
         Suite::Operator(plan) => stage::run(&plan, operator::CASES).await,
         Suite::NodeReport(plan) => node_suite::run(&plan),
+        Suite::Systemd(plan) => systemd::run(&plan).await,
         Suite::Bench(plan) => bench::run(&plan).await.map(|()| true),
     };
     match done {
