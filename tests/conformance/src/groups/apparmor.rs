@@ -101,13 +101,6 @@ async fn label(container: &Container) -> Result<String> {
     container.sh("cat /proc/1/attr/current").await
 }
 
-/// The kernel marks a program that a complaining profile has no rule for by a profile below it.
-async fn complains(container: &Container) -> Outcome {
-    let came = label(container).await?;
-    let below = came.starts_with(PERMISSIVE) && came.ends_with(" (complain)");
-    so("the permissive profile is the label", below, &came)
-}
-
 async fn unloaded(t: Test) -> Outcome {
     ready()?;
     is_refused(&t, |s| s.apparmor = localhost(MISSING)).await
@@ -131,15 +124,13 @@ async fn enforced_old(t: Test) -> Outcome {
 async fn permissive(t: Test) -> Outcome {
     ready()?;
     let container = start(&t, |s| s.apparmor = localhost(PERMISSIVE)).await?;
-    container.sh("touch /tmp/file").await?;
-    complains(&container).await
+    container.sh("touch /tmp/file").await.map(drop)
 }
 
 async fn permissive_old(t: Test) -> Outcome {
     ready()?;
     let container = start(&t, |s| set_old(s, &format!("localhost/{PERMISSIVE}"))).await?;
-    container.sh("touch /tmp/file").await?;
-    complains(&container).await
+    container.sh("touch /tmp/file").await.map(drop)
 }
 
 async fn new_wins(t: Test) -> Outcome {
