@@ -118,25 +118,41 @@ pub(crate) fn recorded(layer: &Path) -> Option<Digest> {
 }
 
 impl Store {
-    /// Seals the layers that have no seal yet. A layer that goes away meanwhile is no loss. Blocks.
+    /// Seals the layers that have no seal yet. A layer that goes away meanwhile is no loss, and is
+    /// not kept for this. Blocks.
     pub(crate) fn seal(&self, layers: &[LayerKey]) {
         for key in layers {
-            // A lease: a layer half deleted must not be sealed.
-            let Some(_lease) = self.lease(key) else { continue };
             let dir = self.layers_dir().join(key.as_str());
-            if dir.join(SEAL).exists() {
-                continue;
-            }
-            let sealed = compute(&dir.join("diff")).map_err(|error| error.to_string());
-            let sealed = sealed.and_then(|seal| {
-                write_record(&dir, SEAL, seal.as_str().as_bytes(), Outlives::Process)
-                    .map_err(|error| error.to_string())
-            });
-            if let Err(error) = sealed {
-                tracing::warn!(layer = %key, error, "layer is not sealed");
+            match seal_layer(&dir) {
+                Err(error) if identity(&dir).is_some() => {
+                    tracing::warn!(layer = %key, error, "layer is not sealed");
+                }
+                // Removed.
+                Err(_) | Ok(()) => {}
             }
         }
     }
+}
+
+/// Seals one layer, unless it has a seal or is gone.
+fn seal_layer(dir: &Path) -> Result<(), String> {
+    let Some(before) = identity(dir) else { return Ok(()) };
+    if dir.join(SEAL).exists() {
+        return Ok(());
+    }
+    let seal = compute(&dir.join("diff")).map_err(|error| error.to_string())?;
+    // A layer that is removed leaves its place before the first of its files goes. One that is
+    // still in place was whole all the time.
+    if identity(dir) != Some(before) {
+        return Ok(());
+    }
+    write_record(dir, SEAL, seal.as_str().as_bytes(), Outlives::Process)
+        .map_err(|error| error.to_string())
+}
+
+/// Which directory stands at a path, if any: its device and inode.
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(dir).ok().map(|found| (found.dev(), found.ino()))
 }
 
 #[cfg(test)]
