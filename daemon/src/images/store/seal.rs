@@ -123,7 +123,7 @@ impl Store {
     pub(crate) fn seal(&self, layers: &[LayerKey]) {
         for key in layers {
             let dir = self.layers_dir().join(key.as_str());
-            match seal_layer(&dir) {
+            match self.seal_layer(key, &dir) {
                 Err(error) if identity(&dir).is_some() => {
                     tracing::warn!(layer = %key, error, "layer is not sealed");
                 }
@@ -132,22 +132,23 @@ impl Store {
             }
         }
     }
-}
 
-/// Seals one layer, unless it has a seal or is gone.
-fn seal_layer(dir: &Path) -> Result<(), String> {
-    let Some(before) = identity(dir) else { return Ok(()) };
-    if dir.join(SEAL).exists() {
-        return Ok(());
+    /// Seals one layer, unless it has a seal or is gone.
+    fn seal_layer(&self, key: &LayerKey, dir: &Path) -> Result<(), String> {
+        let Some(before) = identity(dir) else { return Ok(()) };
+        if dir.join(SEAL).exists() {
+            return Ok(());
+        }
+        let seal = compute(&dir.join("diff")).map_err(|error| error.to_string())?;
+        // A layer that is removed leaves its place, under this lock, before the first of its files
+        // goes. One that is still in place was whole all the time.
+        let state = self.state();
+        if !state.layers.contains(key) || identity(dir) != Some(before) {
+            return Ok(());
+        }
+        write_record(dir, SEAL, seal.as_str().as_bytes(), Outlives::Process)
+            .map_err(|error| error.to_string())
     }
-    let seal = compute(&dir.join("diff")).map_err(|error| error.to_string())?;
-    // A layer that is removed leaves its place before the first of its files goes. One that is
-    // still in place was whole all the time.
-    if identity(dir) != Some(before) {
-        return Ok(());
-    }
-    write_record(dir, SEAL, seal.as_str().as_bytes(), Outlives::Process)
-        .map_err(|error| error.to_string())
 }
 
 /// Which directory stands at a path, if any: its device and inode.
