@@ -100,11 +100,9 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`): with the pid
-/// it names the process for as long as the machine runs.
+/// When the process of a pid started, in clock ticks since boot; `None` if there is none.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    crisp_words::start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 #[cfg(test)]

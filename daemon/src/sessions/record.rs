@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crisp_words::{ContainerId, ExecId};
+use crisp_words::{ContainerId, ExecId, start_time};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Record;
@@ -26,11 +26,9 @@ impl Record for SessionRecord {
     const VERSION: u32 = 1;
 }
 
-/// When the process of a pid was started; `None` if there is none. proc(5), field 22.
+/// When the process of a pid was started; `None` if there is none.
 pub(super) fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    after_name.split(' ').nth(19)?.parse().ok()
+    start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 #[cfg(test)]

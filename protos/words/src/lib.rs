@@ -6,6 +6,7 @@
 
 mod exit;
 mod id;
+mod start_time;
 mod stdio;
 
 /// Names of the files in a bundle directory (`RUNROOT/bundles/ID/`).
@@ -13,4 +14,5 @@ pub mod bundle;
 
 pub use exit::ExitRecord;
 pub use id::{ContainerId, ExecId, InvalidId, SandboxId};
+pub use start_time::start_time;
 pub use stdio::{InvalidStdio, Stdio};

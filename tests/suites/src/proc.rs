@@ -19,9 +19,7 @@ pub struct Process {
 impl Process {
     /// The process that has `pid` now.
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = read(pid, "stat")?;
-        let fields = stat.rsplit_once(") ").context("no process status")?.1;
-        let started = fields.split(' ').nth(19).context("no start time")?.parse()?;
+        let started = crisp_words::start_time(&read(pid, "stat")?).context("no start time")?;
         Ok(Self { pid, started })
     }
 

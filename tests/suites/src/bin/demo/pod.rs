@@ -153,8 +153,7 @@ impl Pod {
     /// their numbers are alike.
     pub async fn process(&self, node: &Node) -> Result<String> {
         let stat = self.exec(node, "cat /proc/1/stat").await?;
-        let after_name = stat.rsplit_once(") ").context("no process status")?.1;
-        let started = after_name.split(' ').nth(19).context("no start time")?;
+        let started = crisp_words::start_time(&stat).context("no start time")?;
         Ok(format!("began at tick {started} of this host's clock"))
     }
 }
