@@ -2,6 +2,7 @@
 //! The kinds of values keys take, each with its own check.
 
 use std::{
+    fmt::Display,
     net::IpAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -123,13 +124,18 @@ impl Setting for Option<PathBuf> {
     }
 }
 
+/// A number that fits, of a type whose largest value is `most`.
+fn whole<T: TryFrom<i64> + Display>(value: &Value, most: T) -> Result<T, String> {
+    match value {
+        Value::Number(number) => T::try_from(*number).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| format!("must be a whole number from 0 to {most}"))
+}
+
 impl Setting for u16 {
     fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Number(number) => Self::try_from(*number).ok(),
-            _ => None,
-        }
-        .ok_or_else(|| format!("must be a whole number from 0 to {}", Self::MAX))
+        whole(value, Self::MAX)
     }
 
     fn to_toml(&self) -> String {
@@ -139,11 +145,7 @@ impl Setting for u16 {
 
 impl Setting for u32 {
     fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Number(number) => Self::try_from(*number).ok(),
-            _ => None,
-        }
-        .ok_or_else(|| format!("must be a whole number from 0 to {}", Self::MAX))
+        whole(value, Self::MAX)
     }
 
     fn to_toml(&self) -> String {
