@@ -38,7 +38,10 @@ use super::{
     BootstrapResult, Launch, Launcher, ShimClient, ShimError, ShimTarget, StdioAddresses, TaskApi,
     bootstrap::Prepared,
 };
-use crate::sys::watched;
+use crate::{
+    store::{self, RecordError},
+    sys::watched,
+};
 
 /// Name of the record in the sandbox's bundle.
 const RECORD: &str = "io-helper.json";
@@ -113,7 +116,6 @@ struct State {
 /// What is kept in the bundle for the next daemon.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
-    version: u32,
     address: String,
     containers: Vec<Served>,
 }
@@ -359,7 +361,6 @@ impl Inner {
         let record = {
             let state = self.state();
             Record {
-                version: Record::VERSION,
                 address: state.client.address().to_owned(),
                 containers: state.served.values().map(Served::from).collect(),
             }
@@ -468,34 +469,24 @@ async fn connect_once(
     Ok((client, hello.pid))
 }
 
-impl Record {
+impl store::Record for Record {
+    const KIND: &'static str = "I/O helper";
     const VERSION: u32 = 1;
+}
 
+impl Record {
     /// The record in a bundle; an empty one if there is none.
     fn load(bundle: &Path) -> Result<Self, ShimError> {
         let path = bundle.join(RECORD);
-        let record: Self = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|e| {
-                ShimError::file(&path, io::Error::new(io::ErrorKind::InvalidData, e))
-            })?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::default(),
-            Err(e) => return Err(ShimError::file(&path, e)),
-        };
-        if record.version > Self::VERSION {
-            let text = format!("version {} of the record is not known here", record.version);
-            return Err(ShimError::file(&path, io::Error::other(text)));
+        match store::read(&path) {
+            Err(RecordError::Missing { .. }) => Ok(Self::default()),
+            read => read.map_err(|error| ShimError::file(&path, io::Error::other(error))),
         }
-        Ok(record)
     }
 
-    /// Writes the record whole or not at all.
     fn save(&self, bundle: &Path) -> Result<(), ShimError> {
-        let (path, fresh) = (bundle.join(RECORD), bundle.join(format!(".{RECORD}")));
-        let write = || -> io::Result<()> {
-            fs::write(&fresh, serde_json::to_vec(self)?)?;
-            fs::rename(&fresh, &path)
-        };
-        write().map_err(|e| ShimError::file(&path, e))
+        let path = bundle.join(RECORD);
+        store::write(&path, self).map_err(|error| ShimError::file(&path, io::Error::other(error)))
     }
 }
 
