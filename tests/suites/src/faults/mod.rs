@@ -8,7 +8,7 @@ mod network;
 mod registry;
 mod requests;
 mod runtime;
-mod stopped_shim;
+pub mod stopped_shim;
 
 pub use network::faults as hung_plugin;
 
@@ -49,22 +49,22 @@ pub const CASES: &[Case] = cases![
 /// How long a refusal may take that has nothing to wait for.
 const PROMPT: Duration = Duration::from_secs(5);
 /// The longest that several steps may take, each up to its deadline.
-pub(crate) const IN_TIME: Duration = Duration::from_secs(4 * fake::DEADLINE + 6);
+const IN_TIME: Duration = Duration::from_secs(4 * fake::DEADLINE + 6);
 
 /// A pod that must not notice what happens to others.
-pub(crate) struct Bystander {
+struct Bystander {
     container: Container,
     process: Process,
 }
 
 impl Bystander {
-    pub(crate) async fn new(stage: &Stage) -> Result<Self> {
+    async fn new(stage: &Stage) -> Result<Self> {
         let (_, container) = stage.pod_with_container().await?;
         let process = stage.process(&container).await?;
         Ok(Self { container, process })
     }
 
-    pub(crate) async fn unharmed(&self, stage: &Stage) -> Result<()> {
+    async fn unharmed(&self, stage: &Stage) -> Result<()> {
         equal("the other pod's process", stage.process(&self.container).await?, self.process)?;
         let said = self.container.sh("echo here").await?;
         equal("output of an exec in the other pod", said, "here")
@@ -72,7 +72,7 @@ impl Bystander {
 }
 
 /// The call must be refused within `limit`, with one of `codes`, in words that hold `names`.
-pub(crate) async fn fails<T>(
+async fn fails<T>(
     what: &str,
     limit: Duration,
     call: impl Future<Output = Result<T, CallError>>,

@@ -17,18 +17,19 @@ use crate::{stage::Stage, traces};
 /// Longest time until pod and containers are gone.
 const REMOVAL: Duration = Duration::from_secs(60);
 
-/// Calls end at their deadlines; lists answer at once; the pod goes when it is removed.
+/// Calls end at their deadlines and name the shim; lists answer at once; the pod goes when it is
+/// removed. So it is with a shim of anyone's making.
 pub async fn calls_end_and_the_pod_can_be_removed(stage: &mut Stage) -> Result<()> {
     let bystander = Bystander::new(stage).await?;
     let (pod, container) = stage.pod_with_container().await?;
     let process = stage.process(&container).await?;
-    let shim = stage.shim_of(&pod)?;
+    let shim = stage.shim_pid(&pod).await?;
     kill(Pid::from_raw(i32::try_from(shim)?), Signal::SIGSTOP)?;
 
     let exec = container.exec_raw(&["true"], 2);
     let codes = [Code::DeadlineExceeded, Code::Unavailable];
-    fails("ExecSync", IN_TIME, exec, &codes, "").await?;
-    fails("CreateContainer", IN_TIME * 2, pod.create(|_| ()), &codes, "").await?;
+    fails("ExecSync", IN_TIME, exec, &codes, "on shim unix://").await?;
+    fails("CreateContainer", IN_TIME * 2, pod.create(|_| ()), &codes, "shim").await?;
     let began = Instant::now();
     pod.status().await?;
     container.status().await?;

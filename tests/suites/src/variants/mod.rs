@@ -6,12 +6,12 @@
 mod lost_shim;
 mod refused;
 mod side_by_side;
-mod stopped_shim;
 
 use anyhow::Result;
 
 use crate::{
     cases, fake,
+    faults::stopped_shim,
     node::Node,
     restart::{exits, logs, same},
     stage::Case,
