@@ -35,7 +35,7 @@ use crate::{
     network::Network,
     nri::Nri,
     rootfs::Rootfs,
-    shims::{Dialect, Launch, Launcher},
+    shims::{Dialect, EventsTo, Launch, Launcher},
     store::{self, Layout},
 };
 
@@ -159,6 +159,7 @@ impl Context {
             bundle,
             dialect: Dialect::Auto,
             options: None,
+            events: EventsTo::Daemon,
             socket_dir: Some(&self.sockets),
             environment: Vec::new(),
         }

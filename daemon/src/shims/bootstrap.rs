@@ -23,6 +23,15 @@ pub enum Verbosity {
     Debug,
 }
 
+/// Whether a shim is told where its events are heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventsTo {
+    /// The daemon hears them.
+    Daemon,
+    /// Nobody does: all they tell is known otherwise, and each publisher is a connection more.
+    Nobody,
+}
+
 /// What all shims of this daemon are told.
 #[derive(Debug)]
 pub struct Launcher {
@@ -46,6 +55,8 @@ pub struct Launch<'a> {
     pub dialect: Dialect,
     /// The runtime's options, for shims that read them this early.
     pub options: Option<&'a Options>,
+    /// Who hears its events.
+    pub events: EventsTo,
     /// Where the shim shall put its socket, if it can be told.
     pub socket_dir: Option<&'a Path>,
     /// Further environment.
@@ -150,7 +161,7 @@ impl Launcher {
         verb: &'static str,
         dialect: Dialect,
     ) -> Result<Prepared, ShimError> {
-        let events = self.events.display().to_string();
+        let events = self.events_of(launch).display().to_string();
         let input = Input {
             id: launch.id,
             namespace: &self.namespace,
@@ -178,6 +189,14 @@ impl Launcher {
         })
     }
 
+    /// Where the shim's events go; an empty path means nowhere.
+    fn events_of(&self, launch: &Launch<'_>) -> &Path {
+        match launch.events {
+            EventsTo::Daemon => &self.events,
+            EventsTo::Nobody => Path::new(""),
+        }
+    }
+
     /// The flags that stand before every verb, in Go's style.
     pub(super) fn flags(&self, launch: &Launch<'_>) -> Vec<OsString> {
         let mut flags: Vec<OsString> = vec![
@@ -201,8 +220,8 @@ impl Launcher {
         let mut environment: Vec<(OsString, OsString)> = vec![
             ("GOMAXPROCS".into(), "2".into()),
             ("MAX_SHIM_VERSION".into(), "2".into()),
-            ("TTRPC_ADDRESS".into(), self.events.clone().into()),
-            ("GRPC_ADDRESS".into(), self.events.clone().into()),
+            ("TTRPC_ADDRESS".into(), self.events_of(launch).into()),
+            ("GRPC_ADDRESS".into(), self.events_of(launch).into()),
             ("NAMESPACE".into(), self.namespace.clone().into()),
         ];
         environment.extend(launch.environment.iter().cloned());

@@ -27,7 +27,7 @@ mod tests;
 mod usage;
 
 pub use answer::{BootstrapResult, TaskApi};
-pub use bootstrap::{Launch, Launcher, Verbosity};
+pub use bootstrap::{EventsTo, Launch, Launcher, Verbosity};
 pub use client::{ShimClient, ShimTarget};
 pub use dialect::Dialect;
 pub use error::ShimError;

@@ -18,7 +18,7 @@ use crate::{
         shim::{PodShim, answered, gone_is_fine},
         spec::{PidSharing, Sharing},
     },
-    shims::{CreateSandbox, LogPipe, Options, ShimError, TaskRef},
+    shims::{CreateSandbox, EventsTo, LogPipe, Options, ShimError, TaskRef},
 };
 
 /// Where shims put their sockets that cannot be told otherwise.
@@ -59,7 +59,11 @@ async fn spawn_shim(
             launch.options = variant.options.as_ref();
             Some(LogPipe::open(bundle, pod.id.as_str())?)
         }
-        None => None,
+        // crisp's own says on record what others say by events alone.
+        None => {
+            launch.events = EventsTo::Nobody;
+            None
+        }
     };
     let answer = context.launcher.start(&launch, context.limits.shim_start).await?;
     answer.save(bundle)?;

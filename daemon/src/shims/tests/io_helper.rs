@@ -19,8 +19,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     super::{
-        Dialect, IoHelper, IoStdin, IoTerminal, Launch, Launcher, OpenIo, PodIo, ShimTarget,
-        StdioAddresses, TaskApi, Verbosity,
+        Dialect, EventsTo, IoHelper, IoStdin, IoTerminal, Launch, Launcher, OpenIo, PodIo,
+        ShimTarget, StdioAddresses, TaskApi, Verbosity,
     },
     SOON,
     crisp_shim::binary,
@@ -57,6 +57,7 @@ impl Pod {
             bundle: &self.dir.path().join("pod"),
             dialect: Dialect::Params,
             options: None,
+            events: EventsTo::Daemon,
             socket_dir: Some(&self.dir.path().join("s")),
             environment: Vec::new(),
         };

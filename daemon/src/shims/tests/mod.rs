@@ -18,8 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{
-    BootstrapResult, CreateTask, Dialect, EventServer, ExecIo, Launch, Launcher, LogPipe, Options,
-    ShimClient, ShimTarget, StdioAddresses, TaskRef, Verbosity,
+    BootstrapResult, CreateTask, Dialect, EventServer, EventsTo, ExecIo, Launch, Launcher, LogPipe,
+    Options, ShimClient, ShimTarget, StdioAddresses, TaskRef, Verbosity,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -107,6 +107,7 @@ impl Rig {
             bundle,
             dialect,
             options: None,
+            events: EventsTo::Daemon,
             socket_dir: Some(self.dir.path()),
             environment: Vec::new(),
         }

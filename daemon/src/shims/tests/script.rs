@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    super::{BootstrapResult, Dialect, Launch, Launcher, ShimError, Verbosity},
+    super::{BootstrapResult, Dialect, EventsTo, Launch, Launcher, ShimError, Verbosity},
     SOON,
 };
 
@@ -36,6 +36,7 @@ impl Script {
             bundle: self.0.path(),
             dialect: Dialect::Auto,
             options: None,
+            events: EventsTo::Daemon,
             socket_dir: None,
             environment: Vec::new(),
         };
