@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use crisp_cri::*;
@@ -17,6 +18,7 @@ use crate::cgroup::PodCgroup;
 use crate::cri::{CallError, Cri};
 use crate::pod::Pod;
 use crate::registry::Registry;
+use crate::want::within;
 
 /// What all cases of a run share.
 #[derive(Debug)]
@@ -316,9 +318,7 @@ impl Test {
     async fn undo(&self, step: Undo) -> Result<()> {
         let cri = self.cri();
         match step {
-            Undo::Container(container_id) => {
-                cri.remove_container(RemoveContainerRequest { container_id }).await?;
-            }
+            Undo::Container(id) => self.remove_container(id).await?,
             Undo::Pod(pod_sandbox_id) => {
                 let id = pod_sandbox_id.clone();
                 cri.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id }).await?;
@@ -331,6 +331,27 @@ impl Test {
                 nix::mount::umount2(&path, flags).with_context(|| format!("umount {path:?}"))?;
             }
         }
+        Ok(())
+    }
+
+    /// As kubelets do it: what runs is stopped, and what is over is removed. containerd may answer
+    /// to a stop before it has noted the exit, and refuses to remove in that moment.
+    async fn remove_container(&self, container_id: String) -> Result<()> {
+        let cri = self.cri();
+        let id = container_id.clone();
+        cri.stop_container(StopContainerRequest { container_id: id, timeout: 0 }).await?;
+        within(Duration::from_secs(10), "the exit of a stopped container", || async {
+            let request =
+                ContainerStatusRequest { container_id: container_id.clone(), verbose: false };
+            let status = cri.container_status(request).await.ok().and_then(|r| r.status);
+            let state = status.map_or(ContainerState::ContainerExited, |s| s.state());
+            Ok(match state {
+                ContainerState::ContainerRunning => Err("it is running".to_owned()),
+                _ => Ok(()),
+            })
+        })
+        .await?;
+        cri.remove_container(RemoveContainerRequest { container_id }).await?;
         Ok(())
     }
 
