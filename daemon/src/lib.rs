@@ -3,6 +3,8 @@
 
 mod handlers;
 mod process_group;
+#[cfg(test)]
+mod script;
 mod sys;
 
 pub mod cgroups;

@@ -14,6 +14,8 @@ use std::{
 
 use crisp_words::SandboxId;
 
+use crate::script::program;
+
 use super::{
     cni::Choice,
     netns::{self, Pins},
@@ -61,15 +63,10 @@ impl Fixture {
     fn plugin(&self, name: &str, script: &str) {
         let dir = self.dir.path().display();
         let text = format!(
-            "#!/bin/sh\nD={dir}\necho {name} $CNI_COMMAND netns=$CNI_NETNS >> $D/calls\n\
-             cat > $D/input.{name}.$CNI_COMMAND\n{script}\n"
+            "D={dir}\necho {name} $CNI_COMMAND netns=$CNI_NETNS >> $D/calls\n\
+             cat > $D/input.{name}.$CNI_COMMAND\n{script}"
         );
-        let (draft, path) = (self.path("draft"), self.path("plugins").join(name));
-        fs::write(&draft, text).unwrap();
-        // Another process writes the program: a descriptor of ours, open for writing, could be in
-        // a child that another test is just forking, and the program would be "busy".
-        let mut install = std::process::Command::new("install");
-        assert!(install.args(["-m755".as_ref(), &*draft, &*path]).status().unwrap().success());
+        program(&self.path("plugins").join(name), &text);
     }
 
     fn calls(&self) -> Vec<String> {

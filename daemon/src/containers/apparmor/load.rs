@@ -115,14 +115,12 @@ async fn give(parser: &Path, text: &str) -> Result<(), LoadError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::script::program;
 
     fn parser(directory: &Path, script: &str) -> PathBuf {
         let path = directory.join("parser");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        program(&path, script);
         path
     }
 

@@ -9,17 +9,15 @@ use super::{
     super::{BootstrapResult, Dialect, EventsTo, Launch, Launcher, ShimError, Verbosity},
     SOON,
 };
+use crate::script::program;
 
 /// A shim that is a shell script.
 struct Script(tempfile::TempDir);
 
 impl Script {
     fn new(text: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("shim");
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        program(&dir.path().join("shim"), text);
         Self(dir)
     }
 
