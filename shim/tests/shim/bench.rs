@@ -321,6 +321,18 @@ pub(crate) fn process(args: &[&str]) -> Value {
     json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": args, "env": ["PATH=/bin"]})
 }
 
+/// Writes a shell script as a program. Another process writes it: a descriptor of ours, open for
+/// writing, could be in a child that another test is just forking, and the program would be "busy".
+pub(crate) fn script(path: &Path, text: &str) {
+    let mut install = Command::new("install");
+    let install = install.args(["-m755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().unwrap();
+    let mut text_in = install.stdin.take().unwrap();
+    text_in.write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    drop(text_in);
+    assert!(install.wait().unwrap().success());
+}
+
 /// Whether a process is there and no zombie.
 pub(crate) fn alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

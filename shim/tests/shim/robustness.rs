@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -13,28 +13,62 @@ use rustix::process::{Pid, Signal, kill_process};
 use ttrpc::Code;
 
 use crate::bench::{
-    Bench, alive, clients, code, eventually, podio_any, run_verb, runtimes, soon, start_shim,
-    with_each,
+    Bench, alive, clients, code, eventually, podio_any, run_verb, runtimes, script, soon,
+    start_shim, with_each,
 };
+
+/// A runtime whose `create` waits until it is told to go on.
+struct SlowRuntime(PathBuf);
+
+impl SlowRuntime {
+    fn before(runtime: &str, dir: &Path) -> Self {
+        let slow = Self(dir.join("slow-runtime"));
+        let at = slow.path();
+        let wait = format!(": >{at}.begun; while [ ! -e {at}.go ]; do sleep 0.01; done");
+        let text =
+            format!("case \" $* \" in *\" create \"*) {wait} ;; esac\nexec {runtime} \"$@\"");
+        script(&slow.0, &text);
+        slow
+    }
+
+    fn path(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.0.with_extension("begun").exists()
+    }
+
+    fn go_on(&self) {
+        fs::write(self.0.with_extension("go"), "").unwrap();
+    }
+}
 
 #[tokio::test]
 async fn a_client_that_vanishes_cancels_nothing() {
     with_each(|bench| async move {
         bench.write_bundle("c", &["sleep", "600"], |_| ());
+        let mut create = bench.create_request("c");
+        let mut options = bench.runtime_options();
+        let slow = SlowRuntime::before(&options.binary, bench.dir.path());
+        options.binary = slow.path();
+        create.options = Some(podio_any(&options)).into();
         let mut request = ttrpc::Request::new();
         request.service = "containerd.task.v2.Task".to_owned();
         request.method = "Create".to_owned();
-        request.payload = bench.create_request("c").write_to_bytes().unwrap();
+        request.payload = create.write_to_bytes().unwrap();
         let client = Client::connect(&bench.address).await.unwrap();
-        let call = tokio::time::timeout(Duration::from_millis(3), client.request(request)).await;
-        assert!(call.is_err(), "too quick to vanish in the middle");
+        tokio::select! {
+            came = client.request(request) => panic!("too quick to vanish in the middle: {came:?}"),
+            () = eventually("the runtime is at work", || slow.is_at_work()) => (),
+        }
         drop(client);
-        let state = || bench.state("c", "");
+        slow.go_on();
         let end = Instant::now() + Duration::from_secs(10);
-        while state().await.status() != Status::CREATED && Instant::now() < end {
+        while bench.state("c", "").await.status() != Status::CREATED && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(state().await.status(), Status::CREATED);
+        assert_eq!(bench.state("c", "").await.status(), Status::CREATED);
         bench.start("c", "").await.unwrap();
         bench.kill("c", "", 9).await.unwrap();
         bench.wait("c", "").await;
@@ -49,8 +83,7 @@ async fn a_hung_runtime_is_killed_at_its_deadline_and_blocks_nobody() {
     with_each(|bench| async move {
         let pid = bench.run("other", &["sleep", "600"]).await;
         let hung = bench.dir.path().join("hung-runtime");
-        fs::write(&hung, "#!/bin/sh\nexec sleep 600\n").unwrap();
-        fs::set_permissions(&hung, fs::Permissions::from_mode(0o755)).unwrap();
+        script(&hung, "exec sleep 600");
         bench.write_bundle("c", &["sleep", "600"], |_| ());
         let mut options = bench.runtime_options();
         options.binary = hung.to_string_lossy().into_owned();
