@@ -6,6 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    future::pending,
     io,
     os::unix::process::CommandExt,
     path::Path,
@@ -15,7 +16,7 @@ use std::{
 
 use crisp_runtimes::{Argv, Failure, Kind, last_error};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     io::ChildStdio,
@@ -24,6 +25,8 @@ use crate::{
 
 /// How long a killed runtime may take to vanish.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+/// How long a runtime may go on after the container's end: hooks may be at work.
+const WIND_UP: Duration = Duration::from_secs(5);
 
 /// A call of an OCI runtime that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,8 @@ pub(crate) enum InvokeError {
     Spawn { program: String, source: io::Error },
     #[error("{program} did not finish within {} s and was killed", .deadline.as_secs())]
     Deadline { program: String, deadline: Duration },
+    #[error("{program} went on for {} s after the container's end and was killed", WIND_UP.as_secs())]
+    Useless { program: String },
     #[error("{program} failed: {failure}")]
     Failed { program: String, failure: Failure },
 }
@@ -88,22 +93,37 @@ impl Call<'_> {
         argv: &Argv,
         stdio: Option<ChildStdio>,
     ) -> Result<(), InvokeError> {
-        let program = || argv.program().to_string_lossy().into_owned();
-        let spawned = self.spawn(argv, stdio);
-        let runtime =
-            spawned.map_err(|source| InvokeError::Spawn { program: program(), source })?;
-        let ended = timeout(self.deadline, runtime.reap(self.children)).await;
-        match ended {
-            Ok(0) => Ok(()),
-            Ok(status) => {
-                let failure = self.failure(status);
-                Err(InvokeError::Failed { program: program(), failure })
-            }
-            Err(_) => {
-                self.kill(&runtime).await;
-                Err(InvokeError::Deadline { program: program(), deadline: self.deadline })
-            }
-        }
+        self.run_until(argv, stdio, pending()).await
+    }
+
+    /// The same for a call that has no use after `over`: crun's start, for one, waits for ever for
+    /// an init that died in the wrong moment.
+    pub(crate) async fn run_until(
+        self,
+        argv: &Argv,
+        stdio: Option<ChildStdio>,
+        over: impl Future<Output = ()>,
+    ) -> Result<(), InvokeError> {
+        let program = argv.program().to_string_lossy().into_owned();
+        let runtime = match self.spawn(argv, stdio) {
+            Ok(runtime) => runtime,
+            Err(source) => return Err(InvokeError::Spawn { program, source }),
+        };
+        let useless = async {
+            over.await;
+            sleep(WIND_UP).await;
+        };
+        let killed_for = tokio::select! {
+            biased;
+            status = runtime.reap(self.children) => return match status {
+                0 => Ok(()),
+                status => Err(InvokeError::Failed { program, failure: self.failure(status) }),
+            },
+            () = sleep(self.deadline) => InvokeError::Deadline { program, deadline: self.deadline },
+            () = useless => InvokeError::Useless { program },
+        };
+        self.kill(&runtime).await;
+        Err(killed_for)
     }
 
     fn spawn(self, argv: &Argv, stdio: Option<ChildStdio>) -> io::Result<std::sync::Arc<Live>> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use containerd_shim_protos::events::task::TaskStart;
 
@@ -18,7 +18,14 @@ impl Container {
         self.init.enter(Phase::Starting);
         let log = self.log();
         let argv = self.driven.runtime.start(&self.id, &log);
-        let ran = self.call(pod, &log).run(&argv, None).await;
+        let init = self.init.live();
+        let over = async {
+            match &init {
+                Some(init) => init.over().await,
+                None => pending().await,
+            }
+        };
+        let ran = self.call(pod, &log).run_until(&argv, None, over).await;
         if let Err(source) = ran {
             // Init may be dead by now; then its exit is told next.
             self.init.enter(Phase::Created);

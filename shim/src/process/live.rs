@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use std::{
-    fs, io,
+    fs,
+    future::pending,
+    io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::Arc,
@@ -45,6 +47,14 @@ impl Live {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits for the end, whoever reaps.
+    pub(crate) async fn over(&self) {
+        // A pidfd is readable from its process's end on. Without it the end is not known.
+        if self.fd.readable().await.is_err() {
+            pending::<()>().await;
         }
     }
 

@@ -58,6 +58,7 @@ fn container_code(error: &ContainerError) -> Code {
 fn invoke_code(error: &InvokeError) -> Code {
     match error {
         InvokeError::Deadline { .. } => Code::DEADLINE_EXCEEDED,
+        InvokeError::Useless { .. } => Code::FAILED_PRECONDITION,
         InvokeError::Spawn { .. } => Code::UNAVAILABLE,
         InvokeError::Failed { .. } => Code::UNKNOWN,
     }

@@ -205,6 +205,33 @@ async fn many_containers_are_killed_while_they_start() {
 }
 
 #[tokio::test]
+async fn a_start_that_waits_for_a_dead_init_is_ended_and_the_exit_told() {
+    with_each(|bench| async move {
+        let (at, pid_file) = (bench.dir.path().join("stubborn-runtime"), bench.dir.path().join("pid"));
+        let mut create = bench.create_request("c");
+        let mut options = bench.runtime_options();
+        // Where crun opens a pipe that nobody will read.
+        let text = format!(
+            "case \" $* \" in *\" start \"*) kill -9 $(cat {}); exec sleep 600 ;; esac\nexec {} \"$@\"",
+            pid_file.display(),
+            options.binary
+        );
+        script(&at, &text);
+        options.binary = at.to_string_lossy().into_owned();
+        create.options = Some(podio_any(&options)).into();
+        bench.write_bundle("c", &["sleep", "600"], |_| ());
+        let pid = bench.task.create(soon(), &create).await.unwrap().pid;
+        fs::write(pid_file, pid.to_string()).unwrap();
+        let error = bench.start("c", "").await.unwrap_err().to_string();
+        assert!(error.contains("after the container's end"), "{error}");
+        assert_eq!(bench.wait("c", "").await.exit_status, 137);
+        bench.delete("c", "").await.unwrap();
+        bench
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn delete_cleans_up_after_a_shim_that_died() {
     for (kind, binary) in runtimes() {
         let bench = Bench::new(kind, binary).await;
