@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, BufWriter, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{self, Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -90,6 +90,15 @@ fn attach(io: &ContainerIo, to: AttachTo, directory: &Path) -> UnixStream {
     UnixStream::connect(io.attach(to, directory).unwrap()).unwrap()
 }
 
+/// Waits until a log has so many lines.
+async fn has_lines(log: &Path, lines: usize) {
+    let end = Instant::now() + SOON;
+    while fs::read_to_string(log).unwrap_or_default().lines().count() < lines {
+        assert!(Instant::now() < end, "{} has fewer than {lines} lines", log.display());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn frame(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     [&[0][..], &length.to_be_bytes(), bytes].concat()
@@ -122,13 +131,14 @@ async fn both_streams_are_logged_and_a_line_without_an_end_is_partial() {
 async fn a_child_that_outlives_the_process_does_not_hold_up_the_drain() {
     let bundle = Bundle::new();
     let (io, child) = bundle.open(bundle.logged());
-    let child = run("(sleep 1; echo late) & echo early", child);
+    let go = bundle.path("go");
+    let late = format!("while [ ! -e {} ]; do sleep 0.02; done; echo late", go.display());
+    let child = run(&format!("({late}) & echo early"), child);
     assert_eq!(exit(child).await, 0);
-    let start = Instant::now();
-    io.drained().await;
-    assert!(start.elapsed() < Duration::from_millis(500));
+    timeout(SOON, io.drained()).await.unwrap();
     assert_eq!(bundle.log(), [record("stdout", "F", "early")]);
-    sleep(Duration::from_millis(1500)).await;
+    fs::write(go, "").unwrap();
+    has_lines(&bundle.path("0.log"), 2).await;
     assert_eq!(bundle.log().last(), Some(&record("stdout", "F", "late")));
 }
 
@@ -288,12 +298,11 @@ async fn input_that_is_not_once_stays_open_for_the_next_attachment() {
     let (io, child) = bundle.open(Streams { stdin: Stdio::Attach, ..bundle.logged() });
     let child = run("cat", child);
     let input = AttachTo { stdin: true, ..Default::default() };
-    for text in ["one\n", "two\n"] {
+    for (lines, text) in [(1, "one\n"), (2, "two\n")] {
         let mut socket = attach(&io, input, bundle.0.path());
-        sleep(Duration::from_millis(50)).await;
         socket.write_all(&frame(text.as_bytes())).unwrap();
         socket.write_all(&frame(b"")).unwrap();
-        sleep(Duration::from_millis(50)).await;
+        has_lines(&bundle.path("0.log"), lines).await;
     }
     io.close_stdin();
     assert_eq!(exit(child).await, 0);
@@ -359,12 +368,14 @@ async fn input_from_a_plain_pipe_ends_only_when_the_hold_is_let_go() {
     assert_eq!(text, ["one", "two", "end"]);
 }
 
-/// A stand-in for what a runtime does with a console socket, in Python for its `send_fds`.
+/// A stand-in for what a runtime does with a console socket, in Python for its `send_fds`. The end of
+/// its input starts the process.
 const RUNTIME: &str = "
 import os, socket, sys
 master, slave = os.openpty()
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
 socket.send_fds(s, [b'/dev/ptmx'], [master]); s.close(); os.close(master)
+sys.stdin.read()
 pid = os.fork()
 if pid == 0:
     os.setsid()
@@ -379,9 +390,12 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 async fn with_terminal(io: &ContainerIo, script: &str) -> Child {
     let socket = io.console_socket().unwrap();
-    let runtime = Command::new("python3").args(["-c", RUNTIME]).arg(socket).arg(script).spawn();
+    let mut runtime = Command::new("python3");
+    runtime.args(["-c", RUNTIME]).arg(socket).arg(script).stdin(process::Stdio::piped());
+    let mut runtime = runtime.spawn().expect("python3 is needed");
     io.receive_console(SOON).await.unwrap();
-    runtime.expect("python3 is needed")
+    drop(runtime.stdin.take());
+    runtime
 }
 
 #[tokio::test]
@@ -404,7 +418,7 @@ async fn a_terminal_is_logged_as_one_stream_fed_and_resized() {
     let process = with_terminal(&io, script).await;
     let input = AttachTo { stdin: true, stdout: true, stderr: true };
     let mut socket = attach(&io, input, deep.path());
-    sleep(Duration::from_millis(300)).await;
+    has_lines(&log, 1).await;
     io.resize(100, 40).unwrap();
     socket.write_all(&frame(b"hello\n")).unwrap();
     assert_eq!(exit(process).await, 0);
