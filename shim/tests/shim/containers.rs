@@ -62,9 +62,10 @@ async fn an_exit_is_recorded_before_it_is_told() {
 #[tokio::test]
 async fn a_signal_ends_a_container_with_128_and_its_number() {
     with_each(|bench| async move {
-        let script = "trap 'exit 3' TERM; while :; do sleep 0.05; done";
+        let script = "trap 'exit 3' TERM; : >/tmp/trapped; while :; do sleep 0.05; done";
         bench.run("trap", &["sh", "-c", script]).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let trapped = bench.bundle("trap").join("rootfs/tmp/trapped");
+        eventually("the trap is set", || trapped.exists()).await;
         bench.kill("trap", "", SIGTERM).await.unwrap();
         assert_eq!(bench.wait("trap", "").await.exit_status, 3);
         bench.delete("trap", "").await.unwrap();

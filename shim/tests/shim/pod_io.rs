@@ -314,7 +314,9 @@ async fn a_writer_that_stays_does_not_hold_an_exit_up_for_ever() {
     let pod = Pod::new().await;
     let paths = pod.open().await;
     let mut stays = write("echo early; exec sleep 60", &paths);
-    sleep(Duration::from_millis(200)).await;
+    while pod.lines().is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
     let began = Instant::now();
     pod.drained().await;
     let took = began.elapsed();

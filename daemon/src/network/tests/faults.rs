@@ -143,12 +143,19 @@ async fn a_failed_del_can_be_tried_again_and_spares_no_plugin() {
 
 #[tokio::test]
 async fn an_attach_that_is_cut_off_is_found_and_undone() {
-    let fixture = fixture("test $CNI_COMMAND = ADD && exec sleep 5; exit 0").await;
+    let fixture = fixture("test $CNI_COMMAND = ADD && exec sleep 60; exit 0").await;
     let pod = pod("p1");
     let netns = fixture.pin(&pod).await;
     let wanted = request(netns);
-    let attach = fixture.network.attach(&pod, &wanted);
-    assert!(tokio::time::timeout(Duration::from_millis(700), attach).await.is_err());
+    let halfway = async {
+        while fixture.calls().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        came = fixture.network.attach(&pod, &wanted) => panic!("not cut off: {came:?}"),
+        () = halfway => (),
+    }
     let restarted = fixture.restarted().await;
     let pending = restarted.pending().unwrap();
     assert_eq!(pending, [Pending { pod: pod.clone(), state: PendingState::Unfinished }]);

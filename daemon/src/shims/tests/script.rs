@@ -66,7 +66,7 @@ async fn a_shim_that_fails_is_quoted() {
 #[tokio::test]
 async fn a_shim_that_hangs_is_killed_with_all_that_it_started() {
     let shim = Script::new("sleep 1000 & echo $! > child; wait");
-    let error = shim.start(Duration::from_millis(300)).await.unwrap_err();
+    let error = shim.start(Duration::from_secs(2)).await.unwrap_err();
     assert!(matches!(error, ShimError::Deadline { .. }), "{error}");
     let child = fs::read_to_string(shim.0.path().join("child")).unwrap();
     let status = format!("/proc/{}/status", child.trim());
