@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the kernel tells of processes.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -50,6 +50,16 @@ impl Memory {
 /// How many threads a process has.
 pub fn threads(pid: u32) -> Result<u64> {
     field(&read(pid, "status")?, "Threads:")
+}
+
+/// How long a process has been at work, all its threads together; to the hundredth of a second.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let stat = read(pid, "stat")?;
+    // The program's name, in parentheses, may hold anything. proc(5), fields 14 and 15.
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let fields = after_name.split(' ').skip(11).take(2);
+    let ticks = fields.map(|ticks| Ok(ticks.parse::<u64>()?)).sum::<Result<u64>>()?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// How often a process went to sleep and was pushed off its processor.
