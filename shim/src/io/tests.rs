@@ -135,7 +135,9 @@ async fn a_child_that_outlives_the_process_does_not_hold_up_the_drain() {
     let late = format!("while [ ! -e {} ]; do sleep 0.02; done; echo late", go.display());
     let child = run(&format!("({late}) & echo early"), child);
     assert_eq!(exit(child).await, 0);
-    timeout(SOON, io.drained()).await.unwrap();
+    let start = Instant::now();
+    io.drained().await;
+    assert!(start.elapsed() < Duration::from_millis(500));
     assert_eq!(bundle.log(), [record("stdout", "F", "early")]);
     fs::write(go, "").unwrap();
     has_lines(&bundle.path("0.log"), 2).await;
