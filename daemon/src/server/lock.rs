@@ -102,7 +102,7 @@ fn lives(pid: &str) -> bool {
         return true;
     }
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    crisp_words::runs(&stat)
 }
 
 fn note_pid(file: &mut File) -> io::Result<()> {

@@ -6,6 +6,7 @@
 
 mod exit;
 mod id;
+mod runs;
 mod start_time;
 mod stdio;
 
@@ -14,5 +15,6 @@ pub mod bundle;
 
 pub use exit::ExitRecord;
 pub use id::{ContainerId, ExecId, InvalidId, SandboxId};
+pub use runs::runs;
 pub use start_time::start_time;
 pub use stdio::{InvalidStdio, Stdio};

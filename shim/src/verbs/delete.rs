@@ -81,14 +81,13 @@ fn kill(pid: u32, id: &str) {
 
 fn wait_gone(pid: u32) {
     let end = Instant::now() + DEADLINE;
-    while start_time(pid).is_some() && !is_zombie(pid) && Instant::now() < end {
+    while runs(pid) && Instant::now() < end {
         sleep(STEP);
     }
 }
 
-fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+fn runs(pid: u32) -> bool {
+    crisp_words::runs(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
 }
 
 fn delete_container(record: &ContainerRecord, dir: &Path) {

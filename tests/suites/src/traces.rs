@@ -103,8 +103,7 @@ pub fn all_pids() -> impl Iterator<Item = u32> {
 /// Whether the process runs: one that has ended and is not yet reaped does not.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    crisp_words::runs(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
 }
 
 /// Mounts in the node's directory. That of `run/pods` onto itself stays, it makes pins seen

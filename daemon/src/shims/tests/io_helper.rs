@@ -120,8 +120,7 @@ async fn replaced(helper: &IoHelper, dead: u32) {
 }
 
 fn lives(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(") ").unwrap().1.starts_with('Z'))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| crisp_words::runs(&stat))
 }
 
 #[tokio::test(flavor = "multi_thread")]
