@@ -3,8 +3,6 @@
 
 mod handlers;
 mod process_group;
-#[cfg(test)]
-mod script;
 mod sys;
 
 pub mod cgroups;

@@ -12,9 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crisp_script::program;
 use crisp_words::SandboxId;
-
-use crate::script::program;
 
 use super::{
     cni::Choice,
@@ -66,7 +65,7 @@ impl Fixture {
             "D={dir}\necho {name} $CNI_COMMAND netns=$CNI_NETNS >> $D/calls\n\
              cat > $D/input.{name}.$CNI_COMMAND\n{script}"
         );
-        program(&self.path("plugins").join(name), &text);
+        program(&self.path("plugins").join(name), &text).unwrap();
     }
 
     fn calls(&self) -> Vec<String> {

@@ -196,6 +196,18 @@ impl Bench {
         }
     }
 
+    /// The same by the program at `runtime`, which may take `deadline_s`; 0 is the default.
+    pub(crate) fn create_request_by(
+        &self,
+        runtime: &Path,
+        deadline_s: u32,
+        id: &str,
+    ) -> CreateTaskRequest {
+        let binary = runtime.to_string_lossy().into_owned();
+        let options = RuntimeOptions { binary, deadline_s, ..self.runtime_options() };
+        CreateTaskRequest { options: Some(podio_any(&options)).into(), ..self.create_request(id) }
+    }
+
     pub(crate) async fn create(&self, id: &str) -> u32 {
         self.task.create(soon(), &self.create_request(id)).await.unwrap().pid
     }
@@ -321,22 +333,9 @@ pub(crate) fn process(args: &[&str]) -> Value {
     json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": args, "env": ["PATH=/bin"]})
 }
 
-/// Writes a shell script as a program. Another process writes it: a descriptor of ours, open for
-/// writing, could be in a child that another test is just forking, and the program would be "busy".
-pub(crate) fn script(path: &Path, text: &str) {
-    let mut install = Command::new("install");
-    let install = install.args(["-m755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
-    let mut install = install.spawn().unwrap();
-    let mut text_in = install.stdin.take().unwrap();
-    text_in.write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
-    drop(text_in);
-    assert!(install.wait().unwrap().success());
-}
-
 /// Whether a process is there and no zombie.
 pub(crate) fn alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    crisp_words::runs(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
 }
 
 pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {

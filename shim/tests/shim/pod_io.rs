@@ -24,7 +24,7 @@ use rustix::{
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::bench::{NAMESPACE, eventually, run_verb};
+use crate::bench::{NAMESPACE, alive, eventually, run_verb};
 
 const SOON: Duration = Duration::from_secs(20);
 const ID: &str = "c";
@@ -123,9 +123,7 @@ async fn start(dir: &Path) -> (PodIoClient, u32) {
 
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    while fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(") ").unwrap().1.starts_with('Z'))
-    {
+    while alive(pid) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -314,9 +312,7 @@ async fn a_writer_that_stays_does_not_hold_an_exit_up_for_ever() {
     let pod = Pod::new().await;
     let paths = pod.open().await;
     let mut stays = write("echo early; exec sleep 60", &paths);
-    while pod.lines().is_empty() {
-        sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the first line is logged", || !pod.lines().is_empty()).await;
     let began = Instant::now();
     pod.drained().await;
     let took = began.elapsed();

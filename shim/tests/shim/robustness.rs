@@ -8,13 +8,13 @@ use std::{
 
 use containerd_shim_protos::api::{ConnectRequest, DeleteResponse, Status};
 use containerd_shim_protos::shim_async::{Client, TaskClient};
+use crisp_script::program;
 use protobuf::Message;
 use rustix::process::{Pid, Signal, kill_process};
 use ttrpc::Code;
 
 use crate::bench::{
-    Bench, alive, clients, code, eventually, podio_any, run_verb, runtimes, script, soon,
-    start_shim, with_each,
+    Bench, alive, clients, code, eventually, run_verb, runtimes, soon, start_shim, with_each,
 };
 
 /// A runtime whose `create` waits until it is told to go on.
@@ -23,16 +23,12 @@ struct SlowRuntime(PathBuf);
 impl SlowRuntime {
     fn before(runtime: &str, dir: &Path) -> Self {
         let slow = Self(dir.join("slow-runtime"));
-        let at = slow.path();
+        let at = slow.0.display();
         let wait = format!(": >{at}.begun; while [ ! -e {at}.go ]; do sleep 0.01; done");
         let text =
             format!("case \" $* \" in *\" create \"*) {wait} ;; esac\nexec {runtime} \"$@\"");
-        script(&slow.0, &text);
+        program(&slow.0, &text).unwrap();
         slow
-    }
-
-    fn path(&self) -> String {
-        self.0.to_string_lossy().into_owned()
     }
 
     fn is_at_work(&self) -> bool {
@@ -48,11 +44,8 @@ impl SlowRuntime {
 async fn a_client_that_vanishes_cancels_nothing() {
     with_each(|bench| async move {
         bench.write_bundle("c", &["sleep", "600"], |_| ());
-        let mut create = bench.create_request("c");
-        let mut options = bench.runtime_options();
-        let slow = SlowRuntime::before(&options.binary, bench.dir.path());
-        options.binary = slow.path();
-        create.options = Some(podio_any(&options)).into();
+        let slow = SlowRuntime::before(&bench.runtime_options().binary, bench.dir.path());
+        let create = bench.create_request_by(&slow.0, 0, "c");
         let mut request = ttrpc::Request::new();
         request.service = "containerd.task.v2.Task".to_owned();
         request.method = "Create".to_owned();
@@ -83,13 +76,9 @@ async fn a_hung_runtime_is_killed_at_its_deadline_and_blocks_nobody() {
     with_each(|bench| async move {
         let pid = bench.run("other", &["sleep", "600"]).await;
         let hung = bench.dir.path().join("hung-runtime");
-        script(&hung, "exec sleep 600");
+        program(&hung, "exec sleep 600").unwrap();
         bench.write_bundle("c", &["sleep", "600"], |_| ());
-        let mut options = bench.runtime_options();
-        options.binary = hung.to_string_lossy().into_owned();
-        options.deadline_s = 3;
-        let mut request = bench.create_request("c");
-        request.options = Some(podio_any(&options)).into();
+        let request = bench.create_request_by(&hung, 3, "c");
         let task = bench.task.clone();
         let create = tokio::spawn(async move { task.create(soon(), &request).await });
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -207,21 +196,17 @@ async fn many_containers_are_killed_while_they_start() {
 #[tokio::test]
 async fn a_start_that_waits_for_a_dead_init_is_ended_and_the_exit_told() {
     with_each(|bench| async move {
-        let (at, pid_file) = (bench.dir.path().join("stubborn-runtime"), bench.dir.path().join("pid"));
-        let mut create = bench.create_request("c");
-        let mut options = bench.runtime_options();
-        // Where crun opens a pipe that nobody will read.
-        let text = format!(
-            "case \" $* \" in *\" start \"*) kill -9 $(cat {}); exec sleep 600 ;; esac\nexec {} \"$@\"",
-            pid_file.display(),
-            options.binary
-        );
-        script(&at, &text);
-        options.binary = at.to_string_lossy().into_owned();
-        create.options = Some(podio_any(&options)).into();
+        let dir = bench.dir.path();
+        let (stubborn, init) = (dir.join("stubborn-runtime"), dir.join("init"));
+        // As crun, which opens a pipe that nobody will read.
+        let start = format!("kill -9 $(cat {}); exec sleep 600", init.display());
+        let real = bench.runtime_options().binary;
+        let text = format!("case \" $* \" in *\" start \"*) {start} ;; esac\nexec {real} \"$@\"");
+        program(&stubborn, &text).unwrap();
         bench.write_bundle("c", &["sleep", "600"], |_| ());
+        let create = bench.create_request_by(&stubborn, 0, "c");
         let pid = bench.task.create(soon(), &create).await.unwrap().pid;
-        fs::write(pid_file, pid.to_string()).unwrap();
+        fs::write(init, pid.to_string()).unwrap();
         let error = bench.start("c", "").await.unwrap_err().to_string();
         assert!(error.contains("after the container's end"), "{error}");
         assert_eq!(bench.wait("c", "").await.exit_status, 137);

@@ -2,9 +2,10 @@
 //! Programs that pods depend on, which fail, hang or lie when told to. Each is a script before
 //! the real one.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use crisp_script::program;
 
 use crate::node::Node;
 
@@ -81,8 +82,7 @@ pub fn plugins(node: &Node) -> Result<()> {
     let (mode, real) = (node.dir().join("plugin-mode"), &node.parts().plugins);
     let (mode, real) = (mode.display(), real.display());
     let script = format!(
-        r#"#!/bin/sh
-real() {{ {real}/bridge; }}
+        r#"real() {{ {real}/bridge; }}
 case $(cat {mode} 2>/dev/null):$CNI_COMMAND in
 HangsInAdd:ADD | HangsInDel:DEL) tail -f {mode} ;;
 RefusesAdd:ADD | RefusesDel:DEL)
@@ -98,7 +98,7 @@ GivesNoAddress:ADD) echo '{{"cniVersion":"1.0.0","interfaces":[],"ips":[]}}' ;;
 esac
 "#
     );
-    write_script(&dir.join("bridge"), &script)?;
+    program(&dir.join("bridge"), &script)?;
     node.reword("plugin_dirs = [", &format!("plugin_dirs = [\"{}\", ", dir.display()))
 }
 
@@ -120,7 +120,7 @@ pub fn runtimes(node: &Node) -> Result<()> {
     for behaviour in Runtime::ALL {
         let handler = behaviour.handler();
         let path = dir.join(format!("{handler}-{name}"));
-        write_script(&path, &runtime_script(node, behaviour, &real))?;
+        program(&path, &runtime_script(node, behaviour, &real))?;
         handlers.push_str(&format!(
             "[runtime.runtimes.{handler}]\nruntime_path = \"{}\"\n",
             path.display()
@@ -142,8 +142,7 @@ fn runtime_script(node: &Node, behaviour: Runtime, real: &str) -> String {
         Runtime::LiesInCreate => ("create", "exit 0 #"),
     };
     format!(
-        r#"#!/bin/sh
-hang() {{ tail -f "$0"; }}
+        r#"hang() {{ tail -f "$0"; }}
 fail() {{
 	# As the real ones do: to the log that was asked for.
 	log=/dev/stderr
@@ -180,9 +179,4 @@ pub fn deadlines(node: &Node) -> Result<()> {
     let keys = ["cni", "runtime", "kill", "shim_call"];
     let keys = keys.map(|key| format!("{key} = {DEADLINE}\n")).concat();
     node.configure(&format!("[deadlines]\n{keys}registry = 2\nrestart = 5\n"))
-}
-
-fn write_script(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| path.display().to_string())?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }

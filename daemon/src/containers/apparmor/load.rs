@@ -115,12 +115,13 @@ async fn give(parser: &Path, text: &str) -> Result<(), LoadError> {
 
 #[cfg(test)]
 mod tests {
+    use crisp_script::program;
+
     use super::*;
-    use crate::script::program;
 
     fn parser(directory: &Path, script: &str) -> PathBuf {
         let path = directory.join("parser");
-        program(&path, script);
+        program(&path, script).unwrap();
         path
     }
 

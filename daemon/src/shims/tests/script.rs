@@ -3,13 +3,13 @@
 
 use std::{fs, time::Duration};
 
+use crisp_script::program;
 use tokio::time::{Instant, timeout};
 
 use super::{
     super::{BootstrapResult, Dialect, EventsTo, Launch, Launcher, ShimError, Verbosity},
     SOON,
 };
-use crate::script::program;
 
 /// A shim that is a shell script.
 struct Script(tempfile::TempDir);
@@ -17,7 +17,7 @@ struct Script(tempfile::TempDir);
 impl Script {
     fn new(text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        program(&dir.path().join("shim"), text);
+        program(&dir.path().join("shim"), text).unwrap();
         Self(dir)
     }
 
