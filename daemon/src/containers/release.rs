@@ -62,7 +62,14 @@ async fn delete_task(
     let deleted = match shim.record.maker {
         Maker::Crisp => {
             let limit = runtime_limit(&context.limits);
-            client.delete(TaskRef::container(id), limit).await.map(drop)
+            match client.delete(TaskRef::container(id), limit).await.map(drop) {
+                // It runs, whatever the record says: nothing of it may outlive its removal.
+                Err(error) if error.is_precondition() => {
+                    tracing::warn!(container = %id, %error, "ending it first");
+                    sandbox_container::end_task(context, &client, TaskRef::container(id)).await
+                }
+                other => other,
+            }
         }
         Maker::Other => delete_elsewhere(context, &client, record).await,
     };
@@ -71,6 +78,11 @@ async fn delete_task(
         members::leave(context, shim, id).await;
     }
     if lost {
+        return delete_without_shim(context, Some(shim), record).await;
+    }
+    if shim.record.maker == Maker::Other && record.phase == Phase::Creating && deleted.is_ok() {
+        // One whose caller died amid a create ends its OCI runtime, forgets the container and
+        // leaves what the runtime had made.
         return delete_without_shim(context, Some(shim), record).await;
     }
     gone_is_fine(deleted).map_err(|e| PodError::shim(format!("delete container {id}"), e))

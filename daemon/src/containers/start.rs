@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! StartContainer.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::record::{ContainerRecord, Run};
 use crate::{
     nri,
@@ -12,8 +16,11 @@ use crate::{
         record::PodRecord,
         shim::{PodShim, runtime_limit},
     },
-    shims::TaskRef,
+    shims::{ShimClient, ShimError, TaskRef, TaskStatus},
 };
+
+/// Pause before a start that is under way is looked at again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Starts a created container's process.
 ///
@@ -30,9 +37,31 @@ pub async fn start(
     nri::start_container(context, pod, record).await.map_err(|error| {
         PodError::step(format!("start container {id}"), FaultKind::Denied, error)
     })?;
-    let limit = runtime_limit(&context.limits);
     let failed = |error| PodError::shim(format!("start container {id}"), error);
     let client = shim.of(id).map_err(failed)?;
-    let pid = client.start(TaskRef::container(id), limit).await.map_err(failed)?;
+    let pid = start_task(context, &client, TaskRef::container(id)).await.map_err(failed)?;
     Ok(Run { started_at_ns: clock::now_ns(), pid })
+}
+
+/// Starts a task, or finds it started: a daemon before this one may have asked for it, and have
+/// been killed before it heard the answer. The shim refuses a second start then.
+async fn start_task(
+    context: &Context,
+    client: &ShimClient,
+    task: TaskRef<'_>,
+) -> Result<u32, ShimError> {
+    let limit = runtime_limit(&context.limits);
+    let until = Instant::now() + limit;
+    loop {
+        let refused = match client.start(task, limit).await {
+            Err(error) if error.is_precondition() => error,
+            other => return other,
+        };
+        let state = client.state(task, context.limits.shim_call).await?;
+        match state.status {
+            TaskStatus::Created if Instant::now() < until => sleep(AGAIN).await,
+            TaskStatus::Running | TaskStatus::Stopped if state.pid > 0 => return Ok(state.pid),
+            _ => return Err(refused),
+        }
+    }
 }

@@ -131,6 +131,12 @@ impl ShimError {
         matches!(self, Self::Refused { code: Code::INVALID_ARGUMENT, .. })
     }
 
+    /// Whether the shim refused because of where the thing is in its life.
+    #[must_use]
+    pub fn is_precondition(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::FAILED_PRECONDITION, .. })
+    }
+
     /// Whether what the shim waited for, such as its OCI runtime, did not end in time.
     #[must_use]
     pub fn is_late(&self) -> bool {

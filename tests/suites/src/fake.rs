@@ -44,6 +44,8 @@ pub enum Runtime {
     HangsInCreate,
     /// Never ends starting it.
     HangsInStart,
+    /// Takes its time to start it.
+    SlowInStart,
     /// Never ends deleting it.
     HangsInDelete,
     /// Refuses to make a container.
@@ -57,7 +59,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// All of them.
+    /// All but the one that is merely slow.
     pub const ALL: [Self; 7] = [
         Self::HangsInCreate,
         Self::HangsInStart,
@@ -117,7 +119,7 @@ pub fn runtimes(node: &Node) -> Result<()> {
     let dir = node.dir().join("fake-runtimes");
     fs::create_dir_all(&dir)?;
     let mut handlers = String::new();
-    for behaviour in Runtime::ALL {
+    for behaviour in Runtime::ALL.into_iter().chain([Runtime::SlowInStart]) {
         let handler = behaviour.handler();
         let path = dir.join(format!("{handler}-{name}"));
         program(&path, &runtime_script(node, behaviour, &real))?;
@@ -135,6 +137,7 @@ fn runtime_script(node: &Node, behaviour: Runtime, real: &str) -> String {
     let (verb, act) = match behaviour {
         Runtime::HangsInCreate => ("create", "hang"),
         Runtime::HangsInStart => ("start", "hang"),
+        Runtime::SlowInStart => ("start", "sleep 2 #"),
         Runtime::HangsInDelete => ("delete", "hang"),
         Runtime::FailsInCreate => ("create", "fail"),
         Runtime::FailsInStart => ("start", "fail"),

@@ -73,6 +73,28 @@ pub async fn a_container_in_the_making_is_undone(stage: &mut Stage) -> Result<()
     traces::none_left(&stage.node).await
 }
 
+/// Killed while the OCI runtime starts a container. The shim goes on with that; whoever asks again
+/// is told that the container runs, and it can be stopped and removed.
+pub async fn a_start_under_way_is_found_again(stage: &mut Stage) -> Result<()> {
+    let handler = Runtime::SlowInStart.handler();
+    let pod = stage.test.run_pod_by(stage.test.pod_config()?, &handler).await?;
+    let container = pod.create(|_| ()).await?;
+    let start = {
+        let container = container.clone();
+        tokio::spawn(async move { container.start().await })
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stage.node.again().await?;
+    ensure!(start.await?.is_err(), "StartContainer was answered by a killed daemon");
+    container.start().await?;
+    equal("output of an exec", container.sh("echo here").await?, "here")?;
+    let process = stage.process(&container).await?;
+    pod.stop().await?;
+    pod.remove().await?;
+    ensure!(!process.is_alive(), "the container outlives its pod");
+    traces::none_left(&stage.node).await
+}
+
 fn entries(node: &Node) -> Result<usize> {
     Ok(std::fs::read_dir(node.run().join("pods"))?.count())
 }

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = cases![
     logs::a_log_counts_on_through_outages_and_rotation,
     half_made::a_pod_in_the_making_is_undone with half_made::wrapped_network,
     half_made::a_container_in_the_making_is_undone with half_made::wrapped_runtime,
+    half_made::a_start_under_way_is_found_again with half_made::wrapped_runtime,
     damage::a_corrupt_pod_record_stops_no_other_pod,
     damage::a_corrupt_container_record_stops_no_other_container,
     damage::a_dead_shim_leaves_its_pod_listed_and_removable,
