@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use crisp_conformance::{container::Container, cri::Cri, fixture::Test, pod::Pod};
-use crisp_cri::{ContainerStatusRequest, PodSandboxStatusRequest};
+use crisp_cri::{
+    ContainerStatusRequest, ListPodSandboxRequest, PodSandboxStatusRequest,
+    RemovePodSandboxRequest, StopPodSandboxRequest,
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -153,6 +156,9 @@ async fn on_node(plan: &Plan, case: &Case, mut node: Node) -> (Node, Result<()>)
     let checked = timeout(PATIENCE, (case.check)(&mut stage)).await;
     let checked = checked.unwrap_or_else(|_| Err(anyhow!("not done after {PATIENCE:?}")));
     let cleaned = stage.clean_up().await;
+    if checked.is_err() || cleaned.is_err() {
+        stage.sweep().await;
+    }
     let left = match &cleaned {
         Ok(()) => traces::none_left(&stage.node).await,
         Err(_) => Ok(()),
@@ -193,6 +199,19 @@ impl Stage {
         let failures = self.test.clean_up().await;
         ensure!(failures.is_empty(), "{}", failures.join("; "));
         Ok(())
+    }
+
+    /// After a failure: ends what the case does not know of, lest the cases after it find that.
+    async fn sweep(&self) {
+        for pod_sandbox_id in self.pods().await.unwrap_or_default() {
+            let stop = StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
+            let stopped = self.cri().stop_pod_sandbox(stop).await.map(drop);
+            let remove = RemovePodSandboxRequest { pod_sandbox_id };
+            if let Err(error) = stopped.and(self.cri().remove_pod_sandbox(remove).await.map(drop)) {
+                println!("        not removed: {error}");
+            }
+        }
+        traces::kill(&self.node);
     }
 
     /// Pid of a running container's process, from the verbose status.
@@ -237,7 +256,7 @@ impl Stage {
 impl Stage {
     /// Ids of all pods, sorted.
     pub async fn pods(&self) -> Result<Vec<String>> {
-        let all = self.cri().list_pod_sandbox(crisp_cri::ListPodSandboxRequest::default()).await?;
+        let all = self.cri().list_pod_sandbox(ListPodSandboxRequest::default()).await?;
         let mut ids: Vec<_> = all.items.into_iter().map(|pod| pod.id).collect();
         ids.sort();
         Ok(ids)

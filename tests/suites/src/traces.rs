@@ -48,7 +48,10 @@ pub async fn none_of(node: &Node, id: &str) -> Result<()> {
 /// All that the node holds of the host besides images.
 pub fn all(node: &Node) -> Result<Vec<String>> {
     let ids = ids(&node.log());
-    let mut found = processes(node, &ids);
+    let mut found: Vec<_> = processes(node, &ids)
+        .into_iter()
+        .map(|(pid, command)| format!("process {pid}: {command}"))
+        .collect();
     found.extend(mounts(node)?);
     found.extend(cgroups(&ids));
     found.extend(firewall(&ids));
@@ -61,6 +64,15 @@ pub fn all(node: &Node) -> Result<Vec<String>> {
     found.extend(files_below(&node.root().join("network")));
     found.extend(files_below(&node.run().join("runtime")));
     Ok(found)
+}
+
+/// Kills the processes that the node holds besides its daemon.
+pub fn kill(node: &Node) {
+    for (pid, _) in processes(node, &ids(&node.log())) {
+        let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+        // One that has ended meanwhile needs no signal.
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
 }
 
 /// Every id of 64 hexadecimal digits in the text.
@@ -77,18 +89,19 @@ fn bears_id(text: &str, ids: &BTreeSet<String>) -> bool {
 }
 
 /// Processes besides the daemon: shims, runtimes, plugins by what they were called with,
-/// containers by their cgroup.
-fn processes(node: &Node, ids: &BTreeSet<String>) -> Vec<String> {
+/// containers by their cgroup. With the command line of each.
+fn processes(node: &Node, ids: &BTreeSet<String>) -> Vec<(u32, String)> {
     let own = [Some(std::process::id()), node.pid().ok()];
+    let here = format!("{}/", node.dir().display());
     let mut found = Vec::new();
     for pid in all_pids().filter(|pid| !own.contains(&Some(*pid))) {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let command = fs::read(proc.join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        let called_so = command.contains(&*node.dir().to_string_lossy()) && !command.is_empty();
+        let called_so = command.contains(&here);
         let cgroup = fs::read_to_string(proc.join("cgroup")).unwrap_or_default();
         if (called_so || bears_id(&command, ids) || bears_id(&cgroup, ids)) && is_alive(pid) {
-            found.push(format!("process {pid}: {command}"));
+            found.push((pid, command));
         }
     }
     found
