@@ -92,12 +92,17 @@ impl Network {
     /// error here: pods on the host's network run all the same.
     ///
     /// # Errors
-    /// [`NetworkError::Directory`] when crisp's own directories cannot be made.
+    /// [`NetworkError::Directory`] when crisp's own directories cannot be made or read.
     pub async fn open(settings: Settings) -> Result<Self, NetworkError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| NetworkError::Directory { path, source }
+        };
         for directory in [&settings.state_dir, &settings.run_dir] {
-            std::fs::create_dir_all(directory)
-                .map_err(|source| NetworkError::Directory { path: directory.clone(), source })?;
+            std::fs::create_dir_all(directory).map_err(failed(directory))?;
         }
+        let records = &settings.state_dir;
+        record::drop_unfinished(records).map_err(failed(records))?;
         let caller =
             Caller { directories: settings.plugin_dirs.clone(), deadline: settings.deadline };
         let cidrs = pod_cidr::remembered(&settings.run_dir);

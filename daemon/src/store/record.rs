@@ -63,6 +63,16 @@ pub enum RecordError {
 
 const VERSION_KEY: &str = "version";
 
+/// End of the name of a record that is being written.
+const UNFINISHED: &str = ".new";
+
+/// Whether a file of this name is a record whose writing has not ended; once the daemon that
+/// wrote it is dead, it never will.
+#[must_use]
+pub fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(UNFINISHED).is_some_and(|record| record.ends_with(".json"))
+}
+
 /// Writes a record: to a temporary name in the same directory, then renamed, so that a reader
 /// sees the old or the new one. Not synced: records live on a tmpfs and end with the boot.
 ///
@@ -79,7 +89,7 @@ pub fn write<R: Record>(path: &Path, record: &R) -> Result<(), RecordError> {
     object.extend(fields);
     let text = serde_json::to_vec(&object).map_err(damaged)?;
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
+    temporary.push(UNFINISHED);
     let temporary = PathBuf::from(temporary);
     let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {

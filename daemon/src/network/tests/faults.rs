@@ -174,6 +174,16 @@ async fn a_damaged_record_still_gets_its_del() {
 }
 
 #[tokio::test]
+async fn a_record_that_was_being_written_at_the_daemons_death_goes() {
+    let fixture = fixture("exit 0").await;
+    fs::write(fixture.path("state/p1.json.new"), "{\"pod\":").unwrap();
+    let restarted = fixture.restarted().await;
+    assert_eq!(restarted.pending().unwrap(), []);
+    let left: Vec<_> = fs::read_dir(fixture.path("state")).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn gc_tells_plugins_what_lives() {
     let script = format!("test $CNI_COMMAND = ADD && {RESULT}; exit 0");
     let fixture = fixture(&script).await;
