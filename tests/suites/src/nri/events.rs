@@ -17,6 +17,8 @@ pub async fn every_event_is_heard_once_and_in_order(stage: &mut Stage) -> Result
     container.start().await?;
     let limits = LinuxContainerResources { cpu_shares: 300, ..Default::default() };
     container.update(limits.clone()).await?;
+    // What became of a container is told beside what is asked of its pod.
+    plugin.hears("PostUpdateContainer", &container.name()).await?;
     let sums = UpdatePodSandboxResourcesRequest {
         pod_sandbox_id: pod.id.clone(),
         resources: Some(limits),
