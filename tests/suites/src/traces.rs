@@ -30,13 +30,21 @@ pub async fn none_new(node: &Node, before: &[String]) -> Result<()> {
     let mut left = Vec::new();
     for _ in 0..LOOKS {
         left = all(node)?;
-        left.retain(|trace| !before.contains(trace));
+        left.retain(|trace| !before.iter().any(|old| thing(old) == thing(trace)));
         if left.is_empty() {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
     bail!("left behind:\n    {}", left.join("\n    "))
+}
+
+/// What of a trace tells it from others: a process may become another program.
+fn thing(trace: &str) -> &str {
+    match trace.split_once(": ") {
+        Some((process, _)) if process.starts_with("process ") => process,
+        _ => trace,
+    }
 }
 
 /// Fails, naming each thing, if anything that bears `id` is there.
