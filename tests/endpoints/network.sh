@@ -41,6 +41,12 @@ network() {
 
 network_gone() { ip link delete "crispt$(number_of "$1")" 2>/dev/null || true; }
 
+# cgroup_gone NAME: removes the cgroup that an endpoint makes above those of pods without a parent, and
+# leaves for the next ones. rmdir takes empty ones only: another endpoint may have pods there.
+cgroup_gone() {
+	find /sys/fs/cgroup -mindepth 1 -maxdepth 2 -type d -name "$1" -exec rmdir {} \; 2>/dev/null || true
+}
+
 # wait_for SOCKET PID LOG: until the socket is there; an error with the log if the process ends first.
 wait_for() {
 	local socket=$1 pid=$2 log=$3 try
