@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::{fs, process::Command};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::OpenOptionsExt as _,
+    process::Command,
+};
 
 use containerd_shim_protos::api::{KillRequest, PidsRequest};
 use ttrpc::Code;
@@ -18,13 +23,17 @@ async fn an_exec_runs_tells_its_code_and_is_forgotten() {
         let fifo = bench.dir.path().join("out");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let path = fifo.to_string_lossy().into_owned();
-        let reader = std::thread::spawn(move || fs::read_to_string(fifo).unwrap());
+        // Its reader is there from the start: who writes to a pipe that nobody reads is killed.
+        let mut reader =
+            File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fifo).unwrap();
         bench.exec("c", "e", &["sh", "-c", "echo hello; exit 5"], &path).await.unwrap();
         let twice = bench.exec("c", "e", &["true"], "").await.unwrap_err();
         assert_eq!(code(&twice), Code::ALREADY_EXISTS);
         assert!(bench.start("c", "e").await.unwrap() > 0);
         assert_eq!(bench.wait("c", "e").await.exit_status, 5);
-        assert_eq!(reader.join().unwrap(), "hello\n");
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "hello\n");
         assert_eq!(bench.delete("c", "e").await.unwrap().exit_status, 5);
         assert_eq!(code(&bench.delete("c", "e").await.unwrap_err()), Code::NOT_FOUND);
         bench.kill("c", "", 9).await.unwrap();
