@@ -102,7 +102,7 @@ impl Network {
             std::fs::create_dir_all(directory).map_err(failed(directory))?;
         }
         let records = &settings.state_dir;
-        record::drop_unfinished(records).map_err(failed(records))?;
+        crate::store::drop_unfinished(records).map_err(failed(records))?;
         let caller =
             Caller { directories: settings.plugin_dirs.clone(), deadline: settings.deadline };
         let cidrs = pod_cidr::remembered(&settings.run_dir);

@@ -76,15 +76,3 @@ pub(super) fn pods(directory: &Path) -> std::io::Result<Vec<SandboxId>> {
     pods.sort();
     Ok(pods)
 }
-
-/// Removes what a daemon was killed in the middle of writing: of a first record nothing has been
-/// done yet, and of a later one the former is there.
-pub(super) fn drop_unfinished(directory: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(store::is_unfinished) {
-            store::remove(&entry.path())?;
-        }
-    }
-    Ok(())
-}

@@ -6,4 +6,4 @@ mod layout;
 mod record;
 
 pub use layout::Layout;
-pub use record::{Record, RecordError, is_unfinished, read, remove, write};
+pub use record::{Record, RecordError, drop_unfinished, read, remove, write};

@@ -66,13 +66,6 @@ const VERSION_KEY: &str = "version";
 /// End of the name of a record that is being written.
 const UNFINISHED: &str = ".new";
 
-/// Whether a file of this name is a record whose writing has not ended; once the daemon that
-/// wrote it is dead, it never will.
-#[must_use]
-pub fn is_unfinished(name: &str) -> bool {
-    name.strip_suffix(UNFINISHED).is_some_and(|record| record.ends_with(".json"))
-}
-
 /// Writes a record: to a temporary name in the same directory, then renamed, so that a reader
 /// sees the old or the new one. Not synced: records live on a tmpfs and end with the boot.
 ///
@@ -131,6 +124,24 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// Removes from a directory of records what a daemon was killed in the middle of writing: of a
+/// first record nothing has been done yet, and of a later one the former is there. For a start,
+/// when nobody writes.
+///
+/// # Errors
+/// The file system's error.
+pub fn drop_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let record = name.to_str().and_then(|name| name.strip_suffix(UNFINISHED));
+        if record.is_some_and(|record| record.ends_with(".json")) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
