@@ -4,6 +4,10 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::traces::all_pids;
 
@@ -45,6 +49,11 @@ impl Memory {
         let text = read(pid, "smaps_rollup")?;
         Ok(Self { pss: field(&text, "Pss:")?, private_dirty: field(&text, "Private_Dirty:")? })
     }
+}
+
+/// Sends a signal.
+pub fn signal(pid: u32, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(i32::try_from(pid)?), signal).with_context(|| format!("{signal} to {pid}"))
 }
 
 /// How many threads a process has.

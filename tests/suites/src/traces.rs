@@ -13,8 +13,9 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use nix::sys::signal::Signal;
 
-use crate::node::Node;
+use crate::{node::Node, proc};
 
 /// How often to look before what is there counts as left: what was killed may need a moment.
 const LOOKS: u32 = 20;
@@ -77,9 +78,8 @@ pub fn all(node: &Node) -> Result<Vec<String>> {
 /// Kills the processes that the node holds besides its daemon.
 pub fn kill(node: &Node) {
     for (pid, _) in processes(node, &ids(&node.log())) {
-        let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
         // One that has ended meanwhile needs no signal.
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        let _ = proc::signal(pid, Signal::SIGKILL);
     }
 }
 
@@ -100,13 +100,18 @@ fn bears_id(text: &str, ids: &BTreeSet<String>) -> bool {
 /// containers by their cgroup. With the command line of each.
 fn processes(node: &Node, ids: &BTreeSet<String>) -> Vec<(u32, String)> {
     let own = [Some(std::process::id()), node.pid().ok()];
-    let here = format!("{}/", node.dir().display());
+    let dir = node.dir().to_string_lossy();
+    // Another node's name may begin as this one's: n1 and n12.
+    let names_it = |command: &str| {
+        let mut places = command.match_indices(&*dir).map(|(at, _)| &command[at + dir.len()..]);
+        places.any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
     let mut found = Vec::new();
     for pid in all_pids().filter(|pid| !own.contains(&Some(*pid))) {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let command = fs::read(proc.join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        let called_so = command.contains(&here);
+        let called_so = names_it(&command);
         let cgroup = fs::read_to_string(proc.join("cgroup")).unwrap_or_default();
         if (called_so || bears_id(&command, ids) || bears_id(&cgroup, ids)) && is_alive(pid) {
             found.push((pid, command));

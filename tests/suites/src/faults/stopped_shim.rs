@@ -5,14 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use crisp_conformance::want::equal;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tonic::Code;
 
 use super::{Bystander, IN_TIME, fails};
-use crate::{stage::Stage, traces};
+use crate::{proc, stage::Stage, traces};
 
 /// Longest time until pod and containers are gone.
 const REMOVAL: Duration = Duration::from_secs(60);
@@ -24,7 +21,7 @@ pub async fn calls_end_and_the_pod_can_be_removed(stage: &mut Stage) -> Result<(
     let (pod, container) = stage.pod_with_container().await?;
     let process = stage.process(&container).await?;
     let shim = stage.shim_pid(&pod).await?;
-    kill(Pid::from_raw(i32::try_from(shim)?), Signal::SIGSTOP)?;
+    proc::signal(shim, Signal::SIGSTOP)?;
 
     let exec = container.exec_raw(&["true"], 2);
     let codes = [Code::DeadlineExceeded, Code::Unavailable];

@@ -10,12 +10,9 @@ use crisp_conformance::{
     want::{equal, so, within},
 };
 use crisp_cri::{ContainerState, PodSandboxState};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
-use crate::{stage::Stage, traces};
+use crate::{proc, stage::Stage, traces};
 
 /// Neither half a record nor an empty one hides the pod.
 pub async fn a_corrupt_pod_record_stops_no_other_pod(stage: &mut Stage) -> Result<()> {
@@ -76,15 +73,10 @@ pub async fn a_shim_that_died_during_the_outage_is_noticed(stage: &mut Stage) ->
 }
 
 fn kill_shim(stage: &Stage, pod: &Pod) -> Result<()> {
-    let pid = i32::try_from(stage.shim_of(pod)?)?;
-    Ok(kill(Pid::from_raw(pid), Signal::SIGKILL)?)
+    proc::signal(stage.shim_of(pod)?, Signal::SIGKILL)
 }
 
-async fn still_there(
-    stage: &Stage,
-    container: &Container,
-    process: crate::proc::Process,
-) -> Result<()> {
+async fn still_there(stage: &Stage, container: &Container, process: proc::Process) -> Result<()> {
     equal("the other pod's process", stage.process(container).await?, process)?;
     equal("output of an exec in the other pod", container.sh("echo here").await?, "here")
 }

@@ -17,7 +17,7 @@ use super::{
     process,
     url::{self, OUTPUT},
 };
-use crate::stage::Stage;
+use crate::{proc, stage::Stage};
 
 /// Lines that the container writes, of 32 KiB each: more than all queues on the way of a client
 /// that has stopped reading hold.
@@ -42,12 +42,12 @@ pub async fn a_slow_attachment_slows_nobody_down(stage: &mut Stage) -> Result<()
     let slow_session = process::only(&pod).await?;
     // From when its process has seen the client, the URL is taken.
     crisp_conformance::want::within(Duration::from_secs(20), "the slow client", || async {
-        let joined = crate::proc::open_files(slow_session)? > 8;
+        let joined = proc::open_files(slow_session)? > 8;
         Ok(if joined { Ok(()) } else { Err("not joined".to_owned()) })
     })
     .await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    process::signal(slow.id().context("it ended")?, Signal::SIGSTOP)?;
+    proc::signal(slow.id().context("it ended")?, Signal::SIGSTOP)?;
     let mut readers = Vec::new();
     for transport in [Transport::Spdy, Transport::WebSocket, Transport::Spdy] {
         let url = url::attach(&container, OUTPUT).await?;
@@ -67,7 +67,7 @@ pub async fn a_slow_attachment_slows_nobody_down(stage: &mut Stage) -> Result<()
             ensure!(line.starts_with(start.as_bytes()), "line {number} is not there");
         }
     }
-    process::signal(slow.id().context("it ended")?, Signal::SIGCONT)?;
+    proc::signal(slow.id().context("it ended")?, Signal::SIGCONT)?;
     let mut got = Vec::new();
     let mut out = slow.stdout.take().context("no stdout")?;
     tokio::time::timeout(Duration::from_secs(30), out.read_to_end(&mut got)).await??;

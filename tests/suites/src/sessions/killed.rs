@@ -14,7 +14,7 @@ use super::{
     process,
     url::{self, BOTH, OUTPUT},
 };
-use crate::stage::Stage;
+use crate::{proc, stage::Stage};
 
 const FAMILY: &[&str] = &["sh", "-c", "sleep 7654 & echo started; sleep 7654; true"];
 
@@ -25,7 +25,7 @@ pub async fn a_killed_session_takes_its_exec_along(stage: &mut Stage) -> Result<
         let url = url::exec(&container, FAMILY, OUTPUT).await?;
         let mut session = Session::open(&url, transport, OUTPUT).await?;
         session.until("started").await?;
-        process::signal(process::only(&pod).await?, Signal::SIGKILL)?;
+        proc::signal(process::only(&pod).await?, Signal::SIGKILL)?;
         process::no_exec(stage, &container, 7654).await?;
     }
     Ok(())
@@ -50,7 +50,7 @@ pub async fn a_new_daemon_ends_execs_that_have_lost_their_session(stage: &mut St
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     stage.node.kill().await?;
-    process::signal(lost, Signal::SIGKILL)?;
+    proc::signal(lost, Signal::SIGKILL)?;
     stage.node.start().await?;
     // All but the one that is still served.
     crisp_conformance::want::within(Duration::from_secs(30), "end of lost execs", || async {

@@ -5,10 +5,6 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use crisp_conformance::{container::Container, pod::Pod, want::within};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 
 use crate::{
     stage::Stage,
@@ -50,11 +46,6 @@ pub async fn none(pod: &Pod, limit: Duration) -> Result<()> {
         Ok(if found.is_empty() { Ok(()) } else { Err(format!("pids {found:?}")) })
     })
     .await
-}
-
-/// Sends a signal.
-pub fn signal(pid: u32, signal: Signal) -> Result<()> {
-    kill(Pid::from_raw(i32::try_from(pid)?), signal).with_context(|| format!("{signal} to {pid}"))
 }
 
 /// Waits until nothing is left of any exec in the container: no process that sleeps for

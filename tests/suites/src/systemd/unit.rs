@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::{sys::signal, unistd::Pid};
+use nix::sys::signal::Signal;
 use tokio::process::Command;
 
 use super::Hands;
-use crate::proc::Process;
+use crate::proc::{self, Process};
 
 /// Runs systemctl to its end.
 pub(super) async fn systemctl(arguments: &[&str]) -> Result<String> {
@@ -74,7 +74,7 @@ pub(super) async fn a_daemon_that_hangs_is_started_again(hands: &Hands) -> Resul
     tokio::time::sleep(PERIOD + PERIOD / 2).await;
     ensure!(daemon().await? == first, "a daemon that answers was ended by the watchdog");
 
-    signal::kill(Pid::from_raw(i32::try_from(first.pid)?), signal::Signal::SIGSTOP)?;
+    proc::signal(first.pid, Signal::SIGSTOP)?;
     let stopped = Instant::now();
     let next = loop {
         match daemon().await {

@@ -6,12 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use crisp_conformance::want::equal;
 use crisp_cri::PodSandboxState;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
-use crate::{stage::Stage, traces};
+use crate::{proc, stage::Stage, traces};
 
 /// The pod is told to be not ready, its container to have ended for an unknown reason; what ran is
 /// ended, and all of it can be removed.
@@ -20,7 +17,7 @@ pub async fn its_pod_is_not_ready_and_can_be_removed(stage: &mut Stage) -> Resul
     let (pod, container) = stage.pod_with_container().await?;
     let process = stage.process(&container).await?;
     let shim = stage.shim_pid(&pod).await?;
-    kill(Pid::from_raw(i32::try_from(shim)?), Signal::SIGKILL)?;
+    proc::signal(shim, Signal::SIGKILL)?;
 
     let status = container.exited_within(Duration::from_secs(20)).await?;
     equal("reason of the exit", status.reason.as_str(), "Unknown")?;
